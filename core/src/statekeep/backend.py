@@ -1,0 +1,182 @@
+"""The contract of a backend: what a plugin author implements, and what every layer wraps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from enum import Enum
+
+from attrs import field, frozen
+
+from statekeep.model import (
+    DeferredMessage,
+    Entry,
+    Outcome,
+    Page,
+    Record,
+    RecordKind,
+    Transaction,
+)
+
+MIB = 2**20
+LARGE_VALUE_BYTES = 64 * MIB + 4096
+"""What a backend without a limit of its own states: 64 MiB and room for the envelope."""
+
+
+class AtomicScope(Enum):
+    """Which operations one transaction may hold."""
+
+    EVERYTHING = "everything"
+    HASH_SLOT = "hash_slot"
+
+
+@frozen(kw_only=True)
+class Capabilities:
+    """What a backend promises. What is not declared is absent, and the kit asserts that it is.
+
+    Attributes:
+        durable: a committed transaction survives the end of the process and of the server.
+        shared: several processes see the same state.
+        max_value_bytes: the largest value or payload, in bytes; at least 4 MiB.
+        atomic_scope: which operations one transaction may hold.
+        snapshot_reads: `get_many` and `members_many` read one instant.
+        expiry: `Put.ttl` is honoured; else it is `Unsupported`.
+        reclaims_expired: the space of expired values comes back without `purge()`.
+        read_only: every write is `Unsupported`.
+    """
+
+    durable: bool
+    shared: bool
+    max_value_bytes: int
+    atomic_scope: AtomicScope = AtomicScope.EVERYTHING
+    snapshot_reads: bool = True
+    expiry: bool = True
+    reclaims_expired: bool = False
+    read_only: bool = False
+
+
+@frozen(kw_only=True)
+class PoolStats:
+    """Connections: in use, idle in the pool, and how many callers wait for one."""
+
+    in_use: int = 0
+    idle: int = 0
+    waiting: int = 0
+
+
+@frozen(kw_only=True)
+class KindStats:
+    """How much there is of one kind: records, and the bytes of their contents."""
+
+    records: int = 0
+    bytes: int = 0
+
+
+@frozen(kw_only=True)
+class BackendStats:
+    """What `stats()` answers. Counting may read every record: not for a hot path.
+
+    Attributes:
+        pool: the connections, where there are any.
+        kinds: records and bytes by kind; expired values count until they are purged.
+        stored_bytes: what the store occupies on its disk or in its memory, where it can tell.
+        details: what else the backend has to say, by name.
+    """
+
+    pool: PoolStats = PoolStats()
+    kinds: Mapping[RecordKind, KindStats] = field(factory=dict)
+    stored_bytes: int | None = None
+    details: Mapping[str, int | float | str] = field(factory=dict)
+
+
+class Backend(ABC):
+    """A store of key-values, key-sets and deferred messages.
+
+    A backend is opened by its factory without touching the store; `setup()` follows before any
+    other use. Every method may be called from any thread. After `close()` every method but
+    `close()` raises `Closed`. A driver's exception never escapes: it becomes `Unavailable` when
+    nothing was applied, `OutcomeUnknown` when a write was sent and its answer lost, or another
+    error of `statekeep.errors`, with the driver's as its cause.
+
+    Arguments are valid when they arrive (see `statekeep.validate`).
+    """
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this backend, as configured, promises."""
+
+    @abstractmethod
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """The entries of these keys, absent and expired ones left out; one snapshot if declared."""
+
+    @abstractmethod
+    def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
+        """All members of these key-sets; every key asked for is in the answer."""
+
+    @abstractmethod
+    def members(self, key: str, *, limit: int, cursor: str | None) -> Page[bytes]:
+        """A page of a key-set, in constant memory.
+
+        A member that is present throughout the paging is returned at least once. Cursors are made
+        with `statekeep.cursors`; one that is not from a page of this key is `InvalidArgument`.
+        """
+
+    @abstractmethod
+    def contains(self, key: str, members: Sequence[bytes]) -> frozenset[bytes]:
+        """Those of these members that the key-set holds."""
+
+    @abstractmethod
+    def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
+        """Takes up to `limit` messages that are due and not held, and hides them for `lease`.
+
+        They come in the order in which they became claimable (their `visible` before the claim):
+        earliest due first, and a message given back takes its place by the time that it came
+        back, so that one that always fails cannot hold up the others. Each gets a new token, an
+        `attempt` one higher, and `visible` set to the end of the lease. Two claims never hold
+        the same message at once.
+        """
+
+    @abstractmethod
+    def scan(
+        self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
+    ) -> Page[Record]:
+        """A page of all records of one kind, whose name begins with `prefix`.
+
+        The name of a message is `queue + "\\0" + id`, so the prefix `"timers\\0"` is exactly the
+        queue `timers`. A page may be shorter than `limit`, to bound its bytes. A record that is
+        present throughout the scan is returned at least once, none twice in one page.
+        """
+
+    @abstractmethod
+    def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+        """Applies each transaction atomically by itself, in this order, and answers each.
+
+        A conflict of one leaves the others alone. Raises where the whole call failed:
+        `Unavailable` when nothing was applied, `OutcomeUnknown` when that cannot be told.
+        """
+
+    def missing(self) -> Sequence[str]:
+        """What `setup()` would create, one phrase each; nothing is created."""
+        return ()
+
+    @abstractmethod
+    def setup(self) -> None:
+        """Creates what is missing; idempotent, and safe when several processes race."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Returns when the store answers; raises `Unavailable` or `AccessDenied` otherwise."""
+
+    @abstractmethod
+    def stats(self) -> BackendStats:
+        """Connections, records and bytes; may take as long as counting them takes."""
+
+    @abstractmethod
+    def purge(self) -> int:
+        """Removes expired values and returns how many there were."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees what was opened; may be called twice."""

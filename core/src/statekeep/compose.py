@@ -1,0 +1,73 @@
+"""Config and plugins to a storage: the one place that says in which order layers lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from statekeep.backend import Backend
+from statekeep.compressor import Compressor
+from statekeep.config import CacheConfig, CompressionConfig, StorageConfig
+from statekeep.layers.caching import CachingLayer
+from statekeep.layers.compression import CompressionLayer
+from statekeep.registry import Registry, default_registry
+from statekeep.storage import Storage
+
+
+def compose(config: StorageConfig, registry: Registry | None = None) -> Storage:
+    """Opens the storage that a config describes.
+
+    Raises:
+        PluginError: a config object belongs to no installed plugin.
+        StorageError: the backend could not be opened; what was opened is closed again.
+    """
+    backend = assemble(config, registry)
+    try:
+        backend.setup()
+        return Storage(backend)
+    except BaseException:
+        backend.close()
+        raise
+
+
+def assemble(config: StorageConfig, registry: Registry | None = None) -> Backend:
+    """The layers over the backend, top to bottom; nothing is opened yet."""
+    registry = registry or default_registry()
+    plugin = registry.offering(registry.backends, config.backend)
+    backend: Backend = plugin.factory(config.backend)
+    backend = _compressed(backend, config.compression, registry)
+    return _cached(backend, config.cache, registry)
+
+
+def _compressed(backend: Backend, config: CompressionConfig | None, registry: Registry) -> Backend:
+    capabilities = backend.capabilities
+    if config is None and not capabilities.durable and not capabilities.shared:
+        return backend  # what only this process holds needs no envelope
+    find = _finder(registry, config)
+    if config is None:
+        return CompressionLayer(backend, find, name="", min_size=0)
+    plugin = registry.offering(registry.compressors, config.compressor)
+    return CompressionLayer(backend, find, plugin.name, config.min_size)
+
+
+def _finder(registry: Registry, config: CompressionConfig | None) -> Callable[[str], Compressor]:
+    """Compressors by name: the configured one as configured, any other with its defaults."""
+
+    @cache
+    def find(name: str) -> Compressor:
+        plugin = registry.compressor(name)
+        if config is not None and type(config.compressor) is plugin.config:
+            return plugin.factory(config.compressor)
+        return plugin.factory(plugin.config())
+
+    return find
+
+
+def _cached(backend: Backend, config: CacheConfig | None, registry: Registry) -> Backend:
+    if config is None or (config.key_value is None and config.key_set is None):
+        return backend
+    values, sets = (
+        None if options is None else registry.offering(registry.caches, options).factory(options)
+        for options in (config.key_value, config.key_set)
+    )
+    return CachingLayer(backend, values, sets)

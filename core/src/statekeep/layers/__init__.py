@@ -1,0 +1,1 @@
+"""Layers: backends that wrap a backend, each overriding only what it changes."""

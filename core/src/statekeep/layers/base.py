@@ -1,0 +1,87 @@
+"""A layer that changes nothing; the others override what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from statekeep.backend import Backend, BackendStats, Capabilities
+from statekeep.model import (
+    DeferredMessage,
+    Entry,
+    Outcome,
+    Page,
+    Record,
+    RecordKind,
+    Transaction,
+)
+
+
+class Layer(Backend):
+    """Hands every call to the backend inside.
+
+    Attributes:
+        inner: the backend that this one wraps.
+    """
+
+    def __init__(self, inner: Backend) -> None:
+        self.inner = inner
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the backend inside."""
+        return self.inner.capabilities
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """See `Backend.get_many`."""
+        return self.inner.get_many(keys)
+
+    def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
+        """See `Backend.members_many`."""
+        return self.inner.members_many(keys)
+
+    def members(self, key: str, *, limit: int, cursor: str | None) -> Page[bytes]:
+        """See `Backend.members`."""
+        return self.inner.members(key, limit=limit, cursor=cursor)
+
+    def contains(self, key: str, members: Sequence[bytes]) -> frozenset[bytes]:
+        """See `Backend.contains`."""
+        return self.inner.contains(key, members)
+
+    def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
+        """See `Backend.claim`."""
+        return self.inner.claim(queue, limit=limit, lease=lease)
+
+    def scan(
+        self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
+    ) -> Page[Record]:
+        """See `Backend.scan`."""
+        return self.inner.scan(kind, prefix=prefix, limit=limit, cursor=cursor)
+
+    def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+        """See `Backend.commit`."""
+        return self.inner.commit(transactions)
+
+    def missing(self) -> Sequence[str]:
+        """See `Backend.missing`."""
+        return self.inner.missing()
+
+    def setup(self) -> None:
+        """See `Backend.setup`."""
+        self.inner.setup()
+
+    def ping(self) -> None:
+        """See `Backend.ping`."""
+        self.inner.ping()
+
+    def stats(self) -> BackendStats:
+        """See `Backend.stats`."""
+        return self.inner.stats()
+
+    def purge(self) -> int:
+        """See `Backend.purge`."""
+        return self.inner.purge()
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self.inner.close()

@@ -1,0 +1,159 @@
+"""The layer that answers reads from a cache in this process.
+
+A cached entry carries its version, so the worst that its age can do is a conflict. A read that
+began before a write in this process never fills the cache after it: each read under way holds a
+ticket for its keys, every write revokes the tickets of its keys when it has ended, however it
+ended, and only a ticket that still stands may fill.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from attrs import evolve
+
+from statekeep import fork
+from statekeep.backend import Backend, Capabilities
+from statekeep.cache import Cache
+from statekeep.clock import now_micros, to_micros
+from statekeep.layers.base import Layer
+from statekeep.model import Add, Entry, Outcome, Remove, Transaction, value_key
+
+V = TypeVar("V")
+
+
+class Tickets(Generic[V]):
+    """A cache of one kind, and the reads under way that may fill it."""
+
+    def __init__(self, cache: Cache, size: Callable[[V], int]) -> None:
+        self.cache = cache
+        self._size = size
+        self._lock = threading.Lock()
+        self._reading: dict[str, object] = {}
+
+    def get(self, key: str) -> V | None:
+        """The cached value, or None."""
+        value: V | None = self.cache.get(key)
+        return value
+
+    def begin(self, keys: Iterable[str]) -> object:
+        """A ticket for a read of these keys that begins now."""
+        ticket = object()
+        with self._lock:
+            self._reading.update(dict.fromkeys(keys, ticket))
+        return ticket
+
+    def fill(self, ticket: object, keys: Iterable[str], found: dict[str, V]) -> None:
+        """Caches what the read found, for the keys that nobody wrote (or began to read) since."""
+        with self._lock:
+            for key in keys:
+                if self._reading.get(key) is ticket:
+                    del self._reading[key]
+                    if key in found:
+                        self.cache.put(key, found[key], self._size(found[key]))
+
+    def revoke(self, keys: Iterable[str]) -> None:
+        """Forgets keys, and forbids the reads of them that are under way to fill."""
+        with self._lock:
+            for key in keys:
+                self._reading.pop(key, None)
+                self.cache.discard(key)
+
+    def after_fork(self) -> None:
+        """Renews the lock, which a thread that the child does not have may hold."""
+        self._lock = threading.Lock()
+        self._reading.clear()
+
+
+class CachingLayer(Layer):
+    """Reads through caches of entries and of sets; either may be missing.
+
+    A change feed of the store may drop what others changed through `forget`.
+    """
+
+    def __init__(self, inner: Backend, values: Cache | None, sets: Cache | None) -> None:
+        super().__init__(inner)
+        self._values = None if values is None else Tickets[Entry](values, _entry_size)
+        self._sets = None if sets is None else Tickets[frozenset[bytes]](sets, _set_size)
+        self._capabilities = evolve(inner.capabilities, snapshot_reads=False)
+        fork.register(self)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the backend inside, but what is cached is of several instants."""
+        return self._capabilities
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """See `Backend.get_many`. Several keys are one snapshot only where none is cached."""
+        if self._values is None:
+            return self.inner.get_many(keys)
+        return _through(self._values, keys, self.inner.get_many, _fresh)
+
+    def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
+        """See `Backend.members_many`."""
+        if self._sets is None:
+            return self.inner.members_many(keys)
+        return _through(self._sets, keys, self.inner.members_many, lambda members: True)
+
+    def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+        """See `Backend.commit`. A conflict drops the entries too: they were stale."""
+        try:
+            return self.inner.commit(transactions)
+        finally:
+            operations = [each for transaction in transactions for each in transaction.operations]
+            self.forget(
+                {key for each in operations if (key := value_key(each)) is not None},
+                {each.key for each in operations if isinstance(each, Add | Remove)},
+            )
+
+    def forget(self, values: Iterable[str], sets: Iterable[str]) -> None:
+        """Drops cached entries and sets, and bars reads under way from putting them back."""
+        if self._values is not None:
+            self._values.revoke(values)
+        if self._sets is not None:
+            self._sets.revoke(sets)
+
+    def after_fork(self) -> None:
+        """The child goes on with its copy of the caches."""
+        for tickets in (self._values, self._sets):
+            if tickets is not None:
+                tickets.after_fork()
+
+
+def _through(
+    tickets: Tickets[V],
+    keys: Sequence[str],
+    read: Callable[[Sequence[str]], dict[str, V]],
+    usable: Callable[[V], bool],
+) -> dict[str, V]:
+    found: dict[str, V] = {}
+    absent: list[str] = []
+    for key in keys:
+        value = tickets.get(key)
+        if value is not None and usable(value):
+            found[key] = value
+        else:
+            absent.append(key)
+    if absent:
+        ticket = tickets.begin(absent)
+        read_now: dict[str, V] = {}
+        try:
+            read_now = read(absent)
+        finally:
+            tickets.fill(ticket, absent, read_now)
+        found.update(read_now)
+    return found
+
+
+def _fresh(entry: Entry) -> bool:
+    return entry.expires is None or to_micros(entry.expires) > now_micros()
+
+
+def _entry_size(entry: Entry) -> int:
+    return len(entry.value)
+
+
+def _set_size(members: frozenset[bytes]) -> int:
+    return sum(map(len, members))

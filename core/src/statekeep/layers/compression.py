@@ -1,0 +1,128 @@
+"""The layer that puts values and payloads into envelopes, compressed where that pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from attrs import evolve
+
+from statekeep import envelope
+from statekeep.backend import Backend, Capabilities
+from statekeep.compressor import Compressor
+from statekeep.layers.base import Layer
+from statekeep.model import (
+    DeferredMessage,
+    Entry,
+    KeyValueRecord,
+    Operation,
+    Outcome,
+    Page,
+    Put,
+    Record,
+    RecordKind,
+    Restore,
+    Schedule,
+    Transaction,
+)
+
+
+class CompressionLayer(Layer):
+    """Everything below this layer holds envelopes, everything above it plain values.
+
+    Args:
+        inner: the backend that stores the envelopes.
+        find: a compressor by the name in an envelope; raises `PluginError` for an unknown one.
+        name: the compressor of new values; "" stores them plain.
+        min_size: values with fewer bytes are stored plain.
+    """
+
+    def __init__(
+        self, inner: Backend, find: Callable[[str], Compressor], name: str, min_size: int
+    ) -> None:
+        super().__init__(inner)
+        stored = inner.capabilities
+        self._limit = stored.max_value_bytes - envelope.MAX_OVERHEAD
+        self._capabilities = evolve(stored, max_value_bytes=self._limit)
+        self._find = find
+        self._compressor = find(name) if name else None
+        self._head = envelope.prefix(name)
+        self._min_size = min_size
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the backend inside, with the envelope taken off the largest value."""
+        return self._capabilities
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """See `Backend.get_many`."""
+        found = self.inner.get_many(keys)
+        for key, entry in found.items():
+            found[key] = self._open_entry(key, entry)
+        return found
+
+    def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
+        """See `Backend.claim`."""
+        claimed = self.inner.claim(queue, limit=limit, lease=lease)
+        return [self._open_message(message) for message in claimed]
+
+    def scan(
+        self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
+    ) -> Page[Record]:
+        """See `Backend.scan`."""
+        page = self.inner.scan(kind, prefix=prefix, limit=limit, cursor=cursor)
+        return Page(tuple(self._open_record(record) for record in page.items), page.cursor)
+
+    def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+        """See `Backend.commit`."""
+        return self.inner.commit(
+            [
+                Transaction([self._close(operation) for operation in transaction.operations])
+                for transaction in transactions
+            ]
+        )
+
+    def _close(self, operation: Operation) -> Operation:
+        if isinstance(operation, Put):
+            stored = self._wrap(operation.key, operation.value)
+            return Put(operation.key, stored, operation.expected, operation.ttl)
+        if isinstance(operation, Schedule):
+            stored = self._wrap(_payload_key(operation.name), operation.payload)
+            return Schedule(*operation.name, operation.due, stored)
+        if isinstance(operation, Restore):
+            return Restore(self._close_record(operation.record))
+        return operation
+
+    def _close_record(
+        self, record: KeyValueRecord | DeferredMessage
+    ) -> KeyValueRecord | DeferredMessage:
+        if isinstance(record, KeyValueRecord):
+            entry = record.entry
+            stored = self._wrap(record.key, entry.value)
+            return KeyValueRecord(record.key, Entry(stored, entry.version, entry.expires))
+        return evolve(record, payload=self._wrap(_payload_key(record.name), record.payload))
+
+    def _open_record(self, record: Record) -> Record:
+        if isinstance(record, KeyValueRecord):
+            return KeyValueRecord(record.key, self._open_entry(record.key, record.entry))
+        if isinstance(record, DeferredMessage):
+            return self._open_message(record)
+        return record
+
+    def _open_entry(self, key: str, entry: Entry) -> Entry:
+        value = envelope.unwrap(key, entry.value, self._find, self._limit)
+        return Entry(value, entry.version, entry.expires)
+
+    def _open_message(self, message: DeferredMessage) -> DeferredMessage:
+        key = _payload_key(message.name)
+        payload = envelope.unwrap(key, message.payload, self._find, self._limit)
+        return evolve(message, payload=payload)
+
+    def _wrap(self, key: str, value: bytes) -> bytes:
+        if self._compressor is None or len(value) < self._min_size:
+            return envelope.wrap(key, value)
+        return envelope.wrap_compressed(key, value, self._head, self._compressor)
+
+
+def _payload_key(name: tuple[str, str]) -> str:
+    return f"{name[0]}\0{name[1]}"

@@ -1,0 +1,75 @@
+"""The one gate between what applications call and the backend: sizes checked, outcomes raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from statekeep import validate
+from statekeep.backend import Backend
+from statekeep.errors import LeaseLost, VersionConflict
+from statekeep.model import (
+    Committed,
+    Conflict,
+    DeferredMessage,
+    KeyValueRecord,
+    Operation,
+    Outcome,
+    Put,
+    Restore,
+    Schedule,
+    Transaction,
+)
+
+PAGE = 1000
+"""How many records a scan asks for at a time."""
+
+
+class Session:
+    """A backend as the application surfaces see it."""
+
+    __slots__ = ("backend", "max_value_bytes")
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.max_value_bytes = backend.capabilities.max_value_bytes
+
+    def commit(self, operations: Iterable[Operation]) -> Committed:
+        """Applies the operations as one transaction.
+
+        Raises:
+            InvalidArgument: a value too large, two value operations on a key.
+            VersionConflict: a version was not the expected one; nothing was applied.
+            LeaseLost: a token is stale; nothing was applied.
+        """
+        transaction = Transaction(operations)
+        for operation in transaction.operations:
+            self._check_size(operation)
+        (outcome,) = self.backend.commit((transaction,))
+        return raise_unless_committed(outcome)
+
+    def _check_size(self, operation: Operation) -> None:
+        if isinstance(operation, Put):
+            validate.size(operation.value, self.max_value_bytes, f"the value of {operation.key!r}")
+        elif isinstance(operation, Schedule):
+            name = f"{operation.queue!r}/{operation.id!r}"
+            validate.size(operation.payload, self.max_value_bytes, f"the payload of {name}")
+        elif isinstance(operation, Restore):
+            data, name = _content(operation.record)
+            validate.size(data, self.max_value_bytes, name)
+
+
+def raise_unless_committed(outcome: Outcome) -> Committed:
+    """The `Committed` outcome, or the error that any other one stands for."""
+    if isinstance(outcome, Committed):
+        return outcome
+    if isinstance(outcome, Conflict):
+        if outcome.current:
+            raise VersionConflict(outcome.current, outcome.lost)
+        raise LeaseLost(outcome.lost)
+    raise outcome.error
+
+
+def _content(record: KeyValueRecord | DeferredMessage) -> tuple[bytes, str]:
+    if isinstance(record, KeyValueRecord):
+        return record.entry.value, f"the value of {record.key!r}"
+    return record.payload, f"the payload of {record.queue!r}/{record.id!r}"

@@ -1,0 +1,164 @@
+"""Reads a config from wherever it is: a file, a URL, a mapping, the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from attrs import frozen
+
+from statekeep.errors import ConfigError
+from statekeep.hookspecs import BackendPlugin
+
+URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
+VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+DEFAULT_FILE = "statekeep.toml"
+EMBEDDED = {"storage": {"sqlite": {"path": "statekeep.db"}}}
+STORAGE_OPTIONS = ("compression",)
+"""What the query of a URL may say besides the backend's own options."""
+
+FindBackend = Callable[[str], BackendPlugin]
+
+
+@frozen
+class Source:
+    """What was read, and what to call it in an error."""
+
+    name: str
+    content: Mapping[str, Any]
+
+
+def read(source: str | PathLike[str] | Mapping[str, Any] | None, find: FindBackend) -> Source:
+    """The content of a source, as in the file: names as written, `${VARIABLES}` filled in.
+
+    Raises:
+        ConfigError: the file is missing or cannot be parsed, or a variable is not set.
+    """
+    if source is None:
+        return _discovered(find)
+    if isinstance(source, Mapping):
+        found = Source("the mapping given", source)
+    elif isinstance(source, str) and is_url(source):
+        return _from_url(source, find)
+    else:
+        found = _from_file(Path(source))
+    return Source(found.name, _filled_in(found.content, found.name))
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL rather than a path (`C:\\state.toml` is a path)."""
+    return URL.match(text) is not None and not Path(text).suffix.lower() in PARSERS
+
+
+def _discovered(find: FindBackend) -> Source:
+    for variable in ("STATEKEEP_CONFIG", "STATEKEEP_URL"):
+        if os.environ.get(variable):
+            found = read(os.environ[variable], find)
+            return Source(f"{found.name}, from {variable}", found.content)
+    if Path(DEFAULT_FILE).exists():
+        return read(DEFAULT_FILE, find)
+    return Source("the embedded default", EMBEDDED)
+
+
+def _from_file(path: Path) -> Source:
+    parse = PARSERS.get(path.suffix.lower())
+    if parse is None:
+        raise ConfigError(
+            f"{path}: is neither a URL nor a config file: its name must end in "
+            f"{', '.join(sorted(PARSERS))}"
+        )
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be parsed: {error}") from error
+    if not isinstance(content, Mapping) or "storage" not in content:
+        raise ConfigError(f"{path}: has no table 'storage'")
+    return Source(str(path), content)
+
+
+def _yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ConfigError(
+            'a YAML config needs PyYAML: run: pip install "statekeep[yaml]", or write TOML or JSON'
+        ) from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    ".toml": tomllib.loads,
+    ".json": json.loads,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+}
+
+
+def _from_url(url: str, find: FindBackend) -> Source:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigError(f"the URL cannot be parsed: {error}") from error
+    plugin = find(parts.scheme.replace("-", "_"))
+    options = dict((plugin.read_url or server_options)(parts))
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    storage: dict[str, Any] = {name: query.pop(name) for name in STORAGE_OPTIONS if name in query}
+    return Source(f"the {parts.scheme} URL", {"storage": {**storage, plugin.name: options | query}})
+
+
+def server_options(parts: SplitResult) -> dict[str, Any]:
+    """Host, port, username, password and database of `scheme://user:pw@host:port/database`."""
+    found = {
+        "host": parts.hostname,
+        "port": parts.port,
+        "username": None if parts.username is None else unquote(parts.username),
+        "password": None if parts.password is None else unquote(parts.password),
+        "database": unquote(parts.path.lstrip("/")),
+    }
+    return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+def _filled_in(content: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    missing: list[str] = []
+
+    def walk(value: Any, path: str) -> Any:
+        if isinstance(value, str):
+            return VARIABLE.sub(lambda match: replace(match, path), value)
+        if isinstance(value, Mapping):
+            return {name: walk(each, f"{path}.{name}") for name, each in value.items()}
+        if isinstance(value, list):
+            return [walk(each, f"{path}[{index}]") for index, each in enumerate(value)]
+        return value
+
+    def replace(match: re.Match[str], path: str) -> str:
+        name, default = match.groups()
+        if name is None:
+            return "${"
+        found = os.environ.get(name, default)
+        if found is None:
+            missing.append(f"{path}: environment variable {name} is not set ({source})")
+            return ""
+        return found
+
+    top = "storage" if "storage" in content else None
+    filled = {**content, top: walk(content[top], top)} if top else walk(content, "storage")
+    if missing:
+        raise ConfigError(missing)
+    return dict(filled)

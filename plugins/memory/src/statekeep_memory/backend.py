@@ -1,0 +1,191 @@
+"""The contract over plain dicts, under one lock. For development and tests: nothing is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from itertools import islice, takewhile
+from typing import TypeVar
+
+from statekeep import cursors, fork
+from statekeep.backend import (
+    LARGE_VALUE_BYTES,
+    Backend,
+    BackendStats,
+    Capabilities,
+    KindStats,
+)
+from statekeep.clock import now_micros
+from statekeep.errors import Closed
+from statekeep.model import (
+    DeferredMessage,
+    Entry,
+    KeySetRecord,
+    KeyValueRecord,
+    Outcome,
+    Page,
+    Record,
+    RecordKind,
+    Transaction,
+)
+
+from statekeep_memory.state import State
+
+T = TypeVar("T")
+
+CAPABILITIES = Capabilities(durable=False, shared=False, max_value_bytes=LARGE_VALUE_BYTES)
+
+
+class MemoryBackend(Backend):
+    """State that lives as long as this object. A forked child goes on with its own copy.
+
+    Args:
+        clock: the current time in microseconds; tests set it back.
+    """
+
+    def __init__(self, clock: Callable[[], int] = now_micros) -> None:
+        self._lock = threading.Lock()
+        self._state = State(clock)
+        self._closed = False
+        fork.register(self)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Nothing durable, nothing shared; everything else."""
+        return CAPABILITIES
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """See `Backend.get_many`."""
+        with self._lock:
+            state = self._opened()
+            found = ((key, state.entry(key)) for key in keys)
+            return {key: entry for key, entry in found if entry is not None}
+
+    def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
+        """See `Backend.members_many`."""
+        with self._lock:
+            state = self._opened()
+            return {key: frozenset(state.sets.get(key, ())) for key in keys}
+
+    def members(self, key: str, *, limit: int, cursor: str | None) -> Page[bytes]:
+        """See `Backend.members`."""
+        scope = f"members {key}"
+        position = cursors.decode(scope, cursor)
+        with self._lock:
+            state = self._opened()
+            members = state.sets.get(key)
+            if members is None:
+                return Page(())
+            return _page(scope, members.after(b"", position), limit, bytes)
+
+    def contains(self, key: str, members: Sequence[bytes]) -> frozenset[bytes]:
+        """See `Backend.contains`."""
+        with self._lock:
+            state = self._opened()
+            held = state.sets.get(key, ())
+            return frozenset(member for member in members if member in held)
+
+    def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
+        """See `Backend.claim`."""
+        with self._lock:
+            state = self._opened()
+            return state.claim(queue, limit, lease)
+
+    def scan(
+        self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
+    ) -> Page[Record]:
+        """See `Backend.scan`."""
+        scope = f"{kind.value} {prefix}"
+        position = cursors.decode(scope, cursor)
+        with self._lock:
+            state = self._opened()
+            names = self._names(state, kind, prefix, position)
+            page = _page(scope, names, limit, str.encode)
+            return Page(tuple(_records(state, kind, page.items)), page.cursor)
+
+    def _names(
+        self, state: State, kind: RecordKind, prefix: str, position: bytes | None
+    ) -> Iterator[str]:
+        behind = None if position is None else position.decode()
+        if kind is RecordKind.KEY_VALUE:
+            names = state.values.after(prefix, behind)
+        elif kind is RecordKind.KEY_SET:
+            names = state.sets.after(prefix, behind)
+        else:
+            start = _split(prefix)
+            last = None if behind is None else _split(behind)
+            names = ("\0".join(name) for name in state.messages.after(start, last))
+        return takewhile(lambda name: name.startswith(prefix), names)
+
+    def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+        """See `Backend.commit`."""
+        with self._lock:
+            state = self._opened()
+            return [state.apply(transaction) for transaction in transactions]
+
+    def setup(self) -> None:
+        """There is nothing to create."""
+
+    def ping(self) -> None:
+        """See `Backend.ping`."""
+        with self._lock:
+            self._opened()
+
+    def stats(self) -> BackendStats:
+        """See `Backend.stats`."""
+        with self._lock:
+            state = self._opened()
+            values = [len(entry.value) for entry in state.values.values()]
+            sets = [len(member) for members in state.sets.values() for member in members]
+            payloads = [len(message.payload) for message in state.messages.values()]
+            return BackendStats(
+                kinds={
+                    RecordKind.KEY_VALUE: KindStats(records=len(values), bytes=sum(values)),
+                    RecordKind.KEY_SET: KindStats(records=len(state.sets), bytes=sum(sets)),
+                    RecordKind.DEFERRED: KindStats(records=len(payloads), bytes=sum(payloads)),
+                }
+            )
+
+    def purge(self) -> int:
+        """See `Backend.purge`."""
+        with self._lock:
+            state = self._opened()
+            return state.purge()
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._closed = True
+
+    def after_fork(self) -> None:
+        """The child's copy of the lock may be held by a thread that the child does not have."""
+        self._lock = threading.Lock()
+
+    def _opened(self) -> State:
+        if self._closed:
+            raise Closed("this memory storage is closed; open another one")
+        return self._state
+
+
+def _split(name: str) -> tuple[str, str]:
+    queue, _, id = name.partition("\0")
+    return queue, id
+
+
+def _page(scope: str, names: Iterator[T], limit: int, encode: Callable[[T], bytes]) -> Page[T]:
+    items = tuple(islice(names, limit + 1))
+    if len(items) <= limit:
+        return Page(items)
+    return Page(items[:limit], cursors.encode(scope, encode(items[limit - 1])))
+
+
+def _records(state: State, kind: RecordKind, names: Sequence[str]) -> Iterator[Record]:
+    for name in names:
+        if kind is RecordKind.KEY_VALUE:
+            entry = state.entry(name)
+            if entry is not None:
+                yield KeyValueRecord(name, entry)
+        elif kind is RecordKind.KEY_SET:
+            yield KeySetRecord(name)
+        else:
+            yield state.messages[_split(name)]
