@@ -144,9 +144,10 @@ class Backend(ABC):
     ) -> Page[Record]:
         """A page of all records of one kind, whose name begins with `prefix`.
 
-        The name of a message is `queue + "\\0" + id`, so the prefix `"timers\\0"` is exactly the
-        queue `timers`. A page may be shorter than `limit`, to bound its bytes. A record that is
-        present throughout the scan is returned at least once, none twice in one page.
+        The name of a message is its queue, NUL, its id: so the prefix "timers" and a NUL is
+        exactly the queue `timers`. A page may be shorter than `limit`, to bound its bytes. A
+        record that is present throughout the scan is returned at least once, none twice in one
+        page.
         """
 
     @abstractmethod

@@ -11,7 +11,7 @@ MAX_MICROS = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 
 def now_micros() -> int:
-    """This machine's clock in microseconds: the "server's clock" of the embedded backends."""
+    """The clock of this machine in microseconds: the "server's clock" of the embedded backends."""
     return time.time_ns() // 1000
 
 

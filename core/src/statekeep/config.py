@@ -103,7 +103,7 @@ def masked(config: Any) -> Any:
 
 
 def _storage_table(found: Source) -> Any:
-    return found.content["storage"] if "storage" in found.content else found.content
+    return found.content.get("storage", found.content)
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _known_backends(registry: Registry) -> set[str]:
 
 
 def _lift_nested_sections(content: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """`compression` and `cache` may also stand inside the backend's table, as in the guide's YAML."""
+    """`compression` and `cache` may stand inside the backend's table too, as in older guides."""
     sections: dict[str, Any] = {
         each: content[each] for each in ("compression", "cache") if each in content
     }
@@ -195,26 +195,14 @@ def _compression(value: Any, problems: Problems, registry: Registry) -> Compress
         problems.add(f"{path}.name", "must name a compressor, or be none")
         return None
     plugin = _look_up(registry, registry.compressors, name, f"{path}.name", problems)
-    generic = {key: options.pop(key) for key in ("min_size",) if key in options}
-    compressor = build(plugin.config, options, path, problems) if plugin else None
-    return _with_generic(compressor, generic, path, problems)
-
-
-def _with_generic(
-    compressor: Any, generic: dict[str, Any], path: str, problems: Problems
-) -> CompressionConfig | None:
-    probe = build(_Generic, generic, path, problems)
-    if probe is None or compressor is None:
+    if plugin is None:
         return None
-    return CompressionConfig(compressor=compressor, min_size=probe.min_size)
-
-
-@frozen(kw_only=True)
-class _Generic:
-    min_size: int = attrs.field(
-        default=attrs.fields(CompressionConfig).min_size.default,
-        validator=attrs.fields(CompressionConfig).min_size.validator,
+    ours = {each: options.pop(each) for each in ("min_size",) if each in options}
+    compressor = build(plugin.config, options, path, problems)
+    built: CompressionConfig | None = build(
+        CompressionConfig, {"compressor": compressor, **ours}, path, problems
     )
+    return built
 
 
 def _cache(value: Any, problems: Problems, registry: Registry) -> CacheConfig | None:
@@ -237,12 +225,11 @@ def _look_up(
     registry: Registry, shelf: Shelf[Any], name: str, path: str, problems: Problems
 ) -> Any:
     """A plugin that config names; one that nobody publishes is more likely a slip of the pen."""
-    if name not in shelf.by_alias and (shelf.kind, name) not in PUBLISHED:
-        if all(broken.name != name for broken in registry.broken):
-            names = {each for kind, each in PUBLISHED if kind == shelf.kind}
-            known = ", ".join(sorted({*shelf.by_alias, *names}))
-            problems.add(path, f"there is no {shelf.kind} {name!r}; known: {known}")
-            return None
+    published = {each for kind, each in PUBLISHED if kind == shelf.kind}
+    known = {*shelf.by_alias, *published, *(broken.name for broken in registry.broken)}
+    if name not in known:
+        problems.add(path, f"there is no {shelf.kind} {name!r}; known: {', '.join(sorted(known))}")
+        return None
     return getattr(registry, shelf.kind)(name)
 
 

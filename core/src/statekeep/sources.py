@@ -53,8 +53,9 @@ def read(source: str | PathLike[str] | Mapping[str, Any] | None, find: FindBacke
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL rather than a path (`C:\\state.toml` is a path)."""
-    return URL.match(text) is not None and not Path(text).suffix.lower() in PARSERS
+    """Whether a text is a URL rather than a path (a drive letter makes a path)."""
+    is_file = Path(text).suffix.lower() in PARSERS and "://" not in text
+    return URL.match(text) is not None and not is_file
 
 
 def _discovered(find: FindBackend) -> Source:
@@ -114,8 +115,11 @@ def _from_url(url: str, find: FindBackend) -> Source:
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise ConfigError(f"the URL cannot be parsed: {error}") from error
+    except ValueError:  # its message may quote a part of the password
+        raise ConfigError(
+            "the URL cannot be parsed: it must look like scheme://user:password@host:port/database "
+            "with a port from 0 to 65535, and / @ : in user or password percent-encoded"
+        ) from None
     plugin = find(parts.scheme.replace("-", "_"))
     options = dict((plugin.read_url or server_options)(parts))
     query = dict(parse_qsl(parts.query, keep_blank_values=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import cattrs
@@ -126,7 +126,7 @@ def build(kind: type, value: Any, path: str, problems: Problems) -> Any:
             problems.unknown(path, name, [field.name for field in attrs.fields(kind)])
         elif fields[name].name in arguments:
             problems.add(f"{path}.{name}", "is given twice, in two spellings")
-        else:
+        elif raw is not None or _takes_none(fields[name]):
             field = fields[name]
             arguments[field.name] = _field_value(field, raw, f"{path}.{field.name}", problems)
     for field in attrs.fields(kind):
@@ -143,6 +143,10 @@ def build(kind: type, value: Any, path: str, problems: Problems) -> Any:
 
 def _names(field: attrs.Attribute[Any]) -> tuple[str, ...]:
     return (field.name, *field.metadata.get("aliases", ()))
+
+
+def _takes_none(field: attrs.Attribute[Any]) -> bool:
+    return field.type is Any or type(None) in get_args(field.type)
 
 
 def _field_value(field: attrs.Attribute[Any], raw: Any, path: str, problems: Problems) -> Any:

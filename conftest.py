@@ -1,0 +1,39 @@
+"""The Python examples of README and docs run as tests, each page in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+PAGES = ["README.md", "docs/*.md", "core/README.md", "plugins/*/README.md"]
+IN_PIECES = ["docs/plugins.md"]
+"""A package file by file: tests/test_plugin_page.py builds and runs it as one."""
+
+HERE: dict[str, str] = {}
+
+
+def _enter(namespace: dict[str, Any]) -> None:
+    HERE["cwd"] = str(Path.cwd())
+    os.chdir(mkdtemp(prefix="statekeep-docs-"))
+
+
+def _leave(namespace: dict[str, Any]) -> None:
+    storage = namespace.get("storage")
+    if storage is not None:
+        storage.close()
+    os.chdir(HERE["cwd"])
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=PAGES,
+    excludes=IN_PIECES,
+    path=str(Path(__file__).parent),
+    setup=_enter,
+    teardown=_leave,
+).pytest()

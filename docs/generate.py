@@ -1,0 +1,77 @@
+"""Writes the option tables of docs/configuration.md from the config classes: `make docs`.
+
+The tables stand between marker comments; a test fails when they are not what this would write.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+import attrs
+from statekeep.config import CacheConfig, CompressionConfig
+from statekeep.registry import Registry
+
+PAGE = Path(__file__).with_name("configuration.md")
+MARK = re.compile(r"(<!-- options: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SKIP = {"compressor", "key_value", "key_set"}
+
+
+def tables() -> dict[str, str]:
+    """The table of every installed plugin, by its kind and name."""
+    registry = Registry()
+    found = {"compression": table(CompressionConfig), "cache": table(CacheConfig)}
+    for shelf in (registry.backends, registry.compressors, registry.caches):
+        for name, offer in shelf.offers.items():
+            found[f"{shelf.kind}/{name}"] = table(offer.plugin.config)
+    return found
+
+
+def table(config: type, above: str = "") -> str:
+    """One row an option: name, type, default, help; nested tables with dotted names."""
+    rows = list(_rows(config, above))
+    if not rows:
+        return "It has no options.\n"
+    head = "| option | type | default | meaning |\n|---|---|---|---|\n"
+    return head + "".join(rows)
+
+
+def _rows(config: type, above: str) -> typing.Iterator[str]:
+    attrs.resolve_types(config)
+    for field in attrs.fields(config):
+        if field.name in SKIP:
+            continue
+        if field.type is not None and attrs.has(field.type):
+            yield from _rows(field.type, f"{above}{field.name}.")
+            continue
+        name = f"`{above}{field.name}`"
+        aliases = field.metadata.get("aliases", ())
+        also = f" Also `{'`, `'.join(aliases)}`." if aliases else ""
+        text = field.metadata.get("help", "") + "." + also
+        yield f"| {name} | {_type(field.type)} | {_default(field.default)} | {text} |\n"
+
+
+def _type(kind: Any) -> str:
+    names = [each.__name__ for each in typing.get_args(kind) or (kind,) if each is not type(None)]
+    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+    return " or ".join(words.get(name, name) for name in names)
+
+
+def _default(value: Any) -> str:
+    if value is attrs.NOTHING:
+        return "required"
+    if value is None:
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def generated(page: str) -> str:
+    """The page with its tables as the classes have them."""
+    found = tables()
+    return MARK.sub(lambda mark: f"{mark[1]}{found[mark[2]]}{mark[3]}", page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(generated(PAGE.read_text()))
