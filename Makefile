@@ -31,10 +31,13 @@ check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy core/src $(wildcard plugins/*/src) examples benchmarks tests/typing
-	$(BIN)/python -m pytest -q docs core/tests/test_documentation.py
+	$(BIN)/python -m pytest -q README.md docs core/README.md plugins/*/README.md tests/test_documentation.py
 
 bench: env
 	$(BIN)/python -m benchmarks
+
+docs: env
+	$(BIN)/python docs/generate.py
 
 format: env
 	$(BIN)/ruff check --fix .

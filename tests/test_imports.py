@@ -14,7 +14,7 @@ RANKS = [
     {"errors", "clock", "fork"},
     {"validate", "options"},
     {"model", "hookspecs"},
-    {"backend", "cursors", "cache", "compressor"},
+    {"backend", "cursors", "cache", "compressor", "pool"},
     {"envelope", "session"},
     {"values", "sets", "deferred", "unit", "layers", "registry"},
     {"storage", "structure", "sources"},

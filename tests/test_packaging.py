@@ -84,7 +84,8 @@ def test_the_core_and_one_plugin_install_alone(wheels: Path, tmp_path: Path, plu
     )
     listed = run(python, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check")
     names = {line.split("==")[0].lower().replace("_", "-") for line in listed.split()}
-    own = {each.split(">")[0].split("=")[0] for each in project(ROOT / "plugins" / plugin)["dependencies"]}
+    dependencies = project(ROOT / "plugins" / plugin)["dependencies"]
+    own = {each.split(">")[0].split("=")[0] for each in dependencies}
     wanted = {"statekeep", f"statekeep-{plugin}"} | own | CORE_DEPENDENCIES
     assert names - {"pip", "setuptools", "wheel"} == wanted
     program = (

@@ -307,8 +307,8 @@ def test_without_a_source_the_environment_then_a_file_then_sqlite(
         ("a.yaml", "- 1\n", "has no table 'storage'"),
         ("a.toml", "storage = 3\n", "must be a table of options, got int"),
         ("a.ini", "x", "its name must end in .json, .toml, .yaml, .yml"),
-        ("a.toml", '[storage]\nbackend = 3\n', "must be the name of a backend"),
-        ("a.toml", '[storage]\nmemory = 3\n', "must be a table of options"),
+        ("a.toml", "[storage]\nbackend = 3\n", "must be the name of a backend"),
+        ("a.toml", "[storage]\nmemory = 3\n", "must be a table of options"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(

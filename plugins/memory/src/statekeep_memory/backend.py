@@ -126,6 +126,7 @@ class MemoryBackend(Backend):
 
     def setup(self) -> None:
         """There is nothing to create."""
+        self.ping()
 
     def ping(self) -> None:
         """See `Backend.ping`."""

@@ -6,6 +6,7 @@ Not thread-safe: the backend holds its lock around every call.
 from __future__ import annotations
 
 import heapq
+import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
@@ -58,6 +59,7 @@ class State:
         self._clock = clock
         self._floor = 0
         self._numbers = count(1)
+        self._origin = secrets.token_hex(4)  # a token restored from another store is never reused
         self.values: SortedKeys[str, Entry] = SortedKeys()
         self.sets: SortedKeys[str, SortedKeys[bytes, None]] = SortedKeys()
         self.messages: SortedKeys[tuple[str, str], DeferredMessage] = SortedKeys()
@@ -109,13 +111,12 @@ class State:
                 continue
             message = evolve(
                 message,
-                token=f"{next(self._numbers)}",
+                token=f"{self._origin}-{next(self._numbers)}",
                 attempt=message.attempt + 1,
                 visible=from_micros(later(now, lease)),
             )
+            self._keep(message)  # at once: one moment may be in the heap twice for a message
             claimed.append(message)
-        for message in claimed:
-            self._keep(message)
         return claimed
 
     def _apply(self, operation: Operation, applied: Applied) -> None:
@@ -173,6 +174,8 @@ class State:
             self._floor = max(self._floor, entry.version)
 
     def _add(self, operation: Add) -> None:
+        if not operation.members:
+            return
         members = self.sets.get(operation.key)
         if members is None:
             members = self.sets[operation.key] = SortedKeys()
@@ -200,6 +203,17 @@ class State:
         self.messages[message.name] = message
         heap = self._heaps.setdefault(message.queue, [])
         heapq.heappush(heap, (to_micros(message.visible), next(self._numbers), message.id))
+        if len(heap) > 64 + 2 * len(self.messages):
+            self._compact(message.queue, heap)
+
+    def _compact(self, queue: str, heap: list[tuple[int, int, str]]) -> None:
+        """What was moved or cancelled left its place behind: without this the heap only grows."""
+        live: dict[str, tuple[int, int, str]] = {}
+        for place in heap:
+            message = self.messages.get((queue, place[2]))
+            if message is not None and to_micros(message.visible) == place[0]:
+                live[message.id] = place
+        heap[:] = sorted(live.values())  # a sorted list is a heap
 
     def _version(self, key: str) -> int:
         entry = self.entry(key)

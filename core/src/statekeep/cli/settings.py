@@ -1,0 +1,61 @@
+"""A checked config as plain data and as TOML, secrets masked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import Enum
+from typing import Any
+
+from statekeep.config import StorageConfig, masked
+from statekeep.registry import Registry
+
+
+def settings(config: StorageConfig, registry: Registry) -> dict[str, Any]:
+    """The table `storage` that means this config, defaults included; None where nothing is set."""
+    backend = registry.offering(registry.backends, config.backend).name
+    found: dict[str, Any] = {"backend": backend, backend: masked(config.backend)}
+    if config.compression is not None:
+        compressor = config.compression.compressor
+        found["compression"] = {
+            "name": registry.offering(registry.compressors, compressor).name,
+            "min_size": config.compression.min_size,
+            **masked(compressor),
+        }
+    if config.cache is not None:
+        kinds = {"key_value": config.cache.key_value, "key_set": config.cache.key_set}
+        given = {kind: options for kind, options in kinds.items() if options is not None}
+        names = {registry.offering(registry.caches, each).name for each in given.values()}
+        found["cache"] = {"type": ", ".join(names)}
+        found["cache"] |= {kind: masked(options) for kind, options in given.items()}
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def as_toml(found: Mapping[str, Any]) -> str:
+    """The table as a config file would have it; what is not set is left out."""
+    return "\n".join(_table("storage", found)).strip()
+
+
+def _table(path: str, content: Mapping[str, Any]) -> list[str]:
+    lines = [f"[{path}]"]
+    for name, value in content.items():
+        if value is not None and not isinstance(value, Mapping):
+            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            lines += ["", *_table(f"{path}.{name}", value)]
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    """What JSON and TOML can hold."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(masked(each)) for each in value]
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,446 @@
+"""The connection pool that SQL plugins share. It knows no driver: it is given three functions.
+
+The settings mean what they mean in HikariCP (its README, "Configuration"), in seconds;
+`docs/design/0002-the-pool.md` says why it is not one of the existing libraries.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from attrs import field, frozen
+
+from statekeep import fork
+from statekeep.errors import Closed, PoolTimeout
+
+C = TypeVar("C")
+
+LIFETIME_JITTER = 0.025
+"""The part of its lifetime by which a connection may end early (HikariCP's), so that those that
+were opened together do not end together."""
+
+HOUSEKEEPING = 30.0
+"""Seconds between two rounds of the background thread (HikariCP's)."""
+
+RETRY_FILL = 1.0
+"""Seconds until the background thread tries again to connect, after it failed."""
+
+
+@frozen(kw_only=True)
+class PoolOptions:
+    """HikariCP's settings; times in seconds.
+
+    Attributes:
+        maximum_pool_size: connections at most, in use and idle together.
+        minimum_idle: idle connections to keep ready; None for as many as the maximum.
+        idle_timeout: how long a connection beyond `minimum_idle` may be idle.
+        connection_timeout: how long a caller waits for a connection.
+        max_lifetime: when a connection is replaced, once it is not in use.
+        check_after: how long a connection may be idle without being checked before use.
+        close_timeout: how long `close()` waits for connections in use.
+    """
+
+    maximum_pool_size: int = 10
+    minimum_idle: int | None = None
+    idle_timeout: float = 600.0
+    connection_timeout: float = 30.0
+    max_lifetime: float = 1800.0
+    check_after: float = 0.01
+    close_timeout: float = 5.0
+
+    @property
+    def keep_idle(self) -> int:
+        """How many idle connections are kept ready."""
+        least = self.maximum_pool_size if self.minimum_idle is None else self.minimum_idle
+        return min(least, self.maximum_pool_size)
+
+
+@frozen(kw_only=True)
+class PoolCounters:
+    """What a pool did so far, and holds now; times in seconds."""
+
+    in_use: int = 0
+    idle: int = 0
+    waiting: int = 0
+    created: int = 0
+    closed: int = 0
+    failed: int = 0
+    waits: int = 0
+    timeouts: int = 0
+    wait_time: float = 0.0
+
+
+class Pooled(Generic[C]):
+    """A connection on loan; give it back with `Pool.release` or `Pool.discard`.
+
+    Attributes:
+        connection: what `connect` made.
+    """
+
+    __slots__ = ("connection", "ends", "idle_since", "life", "taken")
+
+    def __init__(self, connection: C, life: int, now: float, ends: float) -> None:
+        self.connection = connection
+        self.life = life
+        self.taken = now
+        self.idle_since = now
+        self.ends = ends
+
+
+class _Waiter(Generic[C]):
+    """A caller in the queue: woken with a connection, or with the right to open one."""
+
+    __slots__ = ("entry", "gate", "served")
+
+    def __init__(self) -> None:
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.entry: Pooled[C] | None = None
+        self.served = False
+
+
+@frozen(kw_only=True)
+class Connector(Generic[C]):
+    """What a pool needs to know of a driver.
+
+    Attributes:
+        connect: opens a connection within this many seconds, or raises.
+        check: whether a connection that was idle for so many seconds still works; never raises.
+        close: closes a connection in any state; never raises.
+        abandon: in a forked child: lets go of a connection that the parent goes on using.
+        name: what the connections lead to, for messages.
+    """
+
+    connect: Callable[[float], C]
+    check: Callable[[C, float], bool]
+    close: Callable[[C], None]
+    abandon: Callable[[C], None]
+    name: str = field(default="the database")
+
+
+class Pool(Generic[C]):
+    """Up to a number of connections, handed out to those who wait in the order of their coming."""
+
+    def __init__(
+        self,
+        connector: Connector[C],
+        options: PoolOptions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connector = connector
+        self._options = options
+        self._clock = clock
+        self._life = 0
+        self._created = self._closed_count = self._failed = 0
+        self._waits = self._timeouts = 0
+        self._wait_time = 0.0
+        self._closed = False
+        self._kept: list[Pooled[C]] = []
+        self._reset()
+        fork.register(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: deque[Pooled[C]] = deque()
+        self._in_use: set[Pooled[C]] = set()
+        self._waiters: deque[_Waiter[C]] = deque()
+        self._opening = 0
+        self._returned = threading.Condition(self._lock)
+        self._wake = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    def acquire(self) -> Pooled[C]:
+        """A connection that works, as far as a check can tell; the caller gives it back.
+
+        Raises:
+            PoolTimeout: none became free in time.
+            Closed: the pool is closed. What `connect` raises is raised as it is.
+        """
+        begun = self._clock()
+        while True:
+            entry = self._take(begun)
+            if entry is None:
+                return self._open(begun)
+            idle = begun - entry.idle_since
+            if idle <= self._options.check_after and begun < entry.ends:
+                return entry
+            if begun < entry.ends and self._connector.check(entry.connection, idle):
+                return entry
+            self.discard(entry)
+
+    def release(self, entry: Pooled[C]) -> None:
+        """Gives back a connection that is as good as before."""
+        if entry.life != self._life:
+            return  # lent before a fork: the parent's
+        now = self._clock()
+        if self._closed or now >= entry.ends:
+            self.discard(entry)
+            return
+        with self._lock:
+            if entry not in self._in_use:
+                return
+            entry.idle_since = now
+            while self._waiters:
+                waiter = self._waiters.popleft()
+                entry.taken = now
+                self._serve(waiter, entry)
+                return
+            self._in_use.remove(entry)
+            if not self._closed:
+                self._idle.append(entry)
+                return
+        self._close(entry)
+
+    def discard(self, entry: Pooled[C]) -> None:
+        """Closes a connection that failed, or that nobody should use any more."""
+        if entry.life != self._life:
+            return
+        with self._lock:
+            if entry not in self._in_use:
+                return
+            self._in_use.remove(entry)
+            self._give_place()
+            self._returned.notify_all()
+        self._close(entry)
+        self._wake.set()
+
+    def drop_idle(self) -> None:
+        """Closes all idle connections: what failed in one of them has failed them all."""
+        with self._lock:
+            dropped = list(self._idle)
+            self._idle.clear()
+        for entry in dropped:
+            self._close(entry)
+
+    def counters(self) -> PoolCounters:
+        """What the pool holds and did."""
+        with self._lock:
+            return PoolCounters(
+                in_use=len(self._in_use),
+                idle=len(self._idle),
+                waiting=len(self._waiters),
+                created=self._created,
+                closed=self._closed_count,
+                failed=self._failed,
+                waits=self._waits,
+                timeouts=self._timeouts,
+                wait_time=self._wait_time,
+            )
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` was called."""
+        return self._closed
+
+    def close(self) -> int:
+        """Closes what is idle and waits, bounded, for what is in use.
+
+        Returns:
+            How many connections are still in use; each is closed when it is given back.
+        """
+        with self._lock:
+            self._closed = True
+            while self._waiters:
+                self._serve(self._waiters.popleft(), None)
+            idle = list(self._idle)
+            self._idle.clear()
+        self._wake.set()
+        for entry in idle:
+            self._close(entry)
+        deadline = time.monotonic() + self._options.close_timeout
+        with self._lock:
+            while self._in_use or self._opening:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._returned.wait(left)
+            remaining = len(self._in_use)
+            keeper = self._keeper
+        if keeper is not None and keeper is not threading.current_thread():
+            keeper.join(max(0.0, deadline - time.monotonic()))
+        return remaining
+
+    def after_fork(self) -> None:
+        """The child begins with an empty pool; what it inherited is the parent's.
+
+        The entries are kept, as their destructors might write to the parent's connections.
+        """
+        inherited = [*self._idle, *self._in_use]
+        self._life += 1
+        self._kept += inherited
+        self._reset()
+        for entry in inherited:
+            self._connector.abandon(entry.connection)
+
+    def _take(self, begun: float) -> Pooled[C] | None:
+        """An idle connection, or None with a place reserved in which to open one."""
+        with self._lock:
+            if self._closed:
+                raise self._closed_error()
+            if self._keeper is None:
+                self._start_keeper()
+            if self._idle:
+                entry = self._idle.pop()  # the last one used: the others can go when idle too long
+                entry.taken = begun
+                self._in_use.add(entry)
+                return entry
+            if not self._waiters and self._total() < self._options.maximum_pool_size:
+                self._opening += 1
+                return None
+            waiter = _Waiter[C]()
+            self._waiters.append(waiter)
+            self._waits += 1
+        return self._wait(waiter, begun)
+
+    def _wait(self, waiter: _Waiter[C], begun: float) -> Pooled[C] | None:
+        started = time.monotonic()
+        left = self._options.connection_timeout - (self._clock() - begun)
+        woken = False
+        try:
+            woken = waiter.gate.acquire(timeout=max(0.0, left))
+        finally:  # also where an exception came into the wait, such as KeyboardInterrupt
+            with self._lock:
+                self._wait_time += time.monotonic() - started
+                if not waiter.served:
+                    self._waiters.remove(waiter)
+                    self._timeouts += 1
+                    problem = self._timeout_error()
+            if not woken and waiter.served and not self._closed:
+                self._pass_on(waiter)
+        if not waiter.served:
+            raise problem
+        if not woken:
+            raise self._timeout_error()
+        if self._closed:
+            if waiter.entry is not None:
+                self.discard(waiter.entry)
+            raise self._closed_error()
+        return waiter.entry
+
+    def _pass_on(self, waiter: _Waiter[C]) -> None:
+        """Served in the very moment in which it gave up: the next one gets it."""
+        if waiter.entry is not None:
+            self.release(waiter.entry)
+        else:
+            with self._lock:
+                self._opening -= 1
+                self._give_place()
+
+    def _serve(self, waiter: _Waiter[C], entry: Pooled[C] | None) -> None:
+        waiter.entry = entry
+        waiter.served = True
+        waiter.gate.release()
+
+    def _give_place(self) -> None:
+        """Lets the next in the queue open a connection, where there is room for one."""
+        if self._waiters and not self._closed and self._total() < self._options.maximum_pool_size:
+            self._opening += 1
+            self._serve(self._waiters.popleft(), None)
+
+    def _total(self) -> int:
+        return len(self._idle) + len(self._in_use) + self._opening
+
+    def _open(self, begun: float) -> Pooled[C]:
+        left = self._options.connection_timeout - (self._clock() - begun)
+        return self._connected(max(0.001, left))
+
+    def _connected(self, timeout: float) -> Pooled[C]:
+        """A new connection in the place that was reserved for it, marked as in use."""
+        life = self._life
+        try:
+            connection = self._connector.connect(timeout)
+        except BaseException:
+            with self._lock:
+                self._opening -= 1
+                self._failed += 1
+                self._give_place()
+                self._returned.notify_all()
+            raise
+        now = self._clock()
+        lifetime = self._options.max_lifetime * (1 - LIFETIME_JITTER * random.random())
+        entry = Pooled(connection, life, now, now + lifetime)
+        with self._lock:
+            self._opening -= 1
+            self._created += 1
+            self._in_use.add(entry)
+        return entry
+
+    def _close(self, entry: Pooled[C]) -> None:
+        self._connector.close(entry.connection)
+        with self._lock:
+            self._closed_count += 1
+
+    def _closed_error(self) -> Closed:
+        return Closed(f"the connection pool to {self._connector.name} is closed")
+
+    def _timeout_error(self) -> PoolTimeout:
+        now = self._clock()
+        held = sorted((now - entry.taken for entry in self._in_use), reverse=True)
+        times = ", ".join(f"{seconds:.1f} s" for seconds in held[:5]) or "none"
+        return PoolTimeout(
+            f"no connection to {self._connector.name} became free within "
+            f"{self._options.connection_timeout:g} s: {len(held)} of at most "
+            f"{self._options.maximum_pool_size} are in use (the longest for {times}), "
+            f"{self._opening} being opened, {len(self._waiters)} other callers wait; nothing was "
+            "sent. Raise maximum_pool_size, or look for what holds connections so long"
+        )
+
+    # --- the background thread ---
+
+    def _start_keeper(self) -> None:
+        self._keeper = threading.Thread(
+            target=_keep_house,
+            args=(weakref.ref(self), self._wake, self._life),
+            name=f"statekeep-pool-{self._connector.name}"[:60],
+            daemon=True,
+        )
+        self._keeper.start()
+
+    def keep_house(self) -> float:
+        """One round: closes what is too old or idle too long, fills up; seconds to the next."""
+        now = self._clock()
+        with self._lock:
+            surplus = [entry for entry in self._idle if now >= entry.ends]
+            staying = [entry for entry in self._idle if now < entry.ends]  # longest idle first
+            while len(staying) > self._options.keep_idle:
+                if now - staying[0].idle_since < self._options.idle_timeout:
+                    break
+                surplus.append(staying.pop(0))
+            self._idle = deque(staying)
+            for _ in surplus:
+                self._give_place()
+        for entry in surplus:
+            self._close(entry)
+        return self._fill()
+
+    def _fill(self) -> float:
+        while True:
+            with self._lock:
+                enough = len(self._idle) + self._opening >= self._options.keep_idle
+                if self._closed or enough or self._total() >= self._options.maximum_pool_size:
+                    return min(HOUSEKEEPING, max(0.05, self._options.idle_timeout / 2))
+                self._opening += 1
+            try:
+                entry = self._connected(self._options.connection_timeout)
+            except Exception:  # a caller who needs one meets the same error, and gets to see it
+                return RETRY_FILL
+            self.release(entry)
+
+
+def _keep_house(pool: weakref.ref[Pool[C]], wake: threading.Event, life: int) -> None:
+    """Runs in the background as long as the pool lives, is open, and was not forked."""
+    pause = 0.0
+    while True:
+        wake.wait(pause)
+        wake.clear()
+        target = pool()
+        if target is None or target.closed or target._life != life:
+            return
+        pause = target.keep_house()
+        del target

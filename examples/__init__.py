@@ -1,0 +1,1 @@
+"""Complete programs that use statekeep; each is run with `python -m examples.<name>`."""
