@@ -22,6 +22,7 @@ run: env
 	$(BIN)/python -m examples.orders $(ORDERS)
 
 test: env
+	-$(BIN)/python -m tests.servers.install
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadgroup
 
 soak: env

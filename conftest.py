@@ -7,8 +7,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+pytest_plugins = ["tests.servers.plugin"]
 
 PAGES = ["README.md", "docs/*.md", "core/README.md", "plugins/*/README.md"]
 IN_PIECES = ["docs/plugins.md"]
@@ -37,3 +40,9 @@ pytest_collect_file = Sybil(
     setup=_enter,
     teardown=_leave,
 ).pytest()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The examples of a page build on each other: one process runs them all, in order."""
+    if item.path.suffix == ".md":
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))

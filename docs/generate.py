@@ -54,15 +54,18 @@ def _rows(config: type, above: str) -> typing.Iterator[str]:
 
 
 def _type(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return "list of text"
     names = [each.__name__ for each in typing.get_args(kind) or (kind,) if each is not type(None)]
     words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+    words["Any"] = "text or list"
     return " or ".join(words.get(name, name) for name in names)
 
 
 def _default(value: Any) -> str:
     if value is attrs.NOTHING:
         return "required"
-    if value is None:
+    if value is None or value == ():
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

@@ -85,12 +85,12 @@ def test_a_run_loses_and_doubles_nothing_while_its_workers_are_killed(tmp_path: 
 
 def test_an_interrupted_run_stops_cleanly_and_goes_on_where_it_was(tmp_path: Path) -> None:
     """Ctrl-C leaves no process behind; the kept run finishes, exactly once, when named again."""
-    source = write_orders(tmp_path / "orders.csv", 300)
+    source = write_orders(tmp_path / "orders.csv", 200)
     folder = tmp_path / "runs"
     options = (source, "--kills", 1, "--stalls", 0, "--folder", folder, "--run", "again")
-    process = start(*options, "--open", 15, "--keep")
+    process = start(*options, "--open", 10, "--keep")
     assert process.stdout
-    assert "300 orders; 3 workers" in process.stdout.readline()
+    assert "200 orders; 3 workers" in process.stdout.readline()
     time.sleep(0.8)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20)
@@ -105,8 +105,8 @@ def test_an_interrupted_run_stops_cleanly_and_goes_on_where_it_was(tmp_path: Pat
     process = start(*options)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, ""), output
-    assert re.search(r"300 orders, \d+ of them in the store already", output)
-    assert figure(output, "orders") == "300 of 300"
+    assert re.search(r"200 orders, \d+ of them in the store already", output)
+    assert figure(output, "orders") == "200 of 200"
 
 
 def test_a_wrong_input_is_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def test_progress_is_shown_live_or_in_plain_lines(terminal: bool) -> None:
 
 def test_a_worker_whose_supervisor_is_gone_ends(tmp_path: Path) -> None:
     """A killed supervisor leaves no workers that run for ever."""
-    source = write_orders(tmp_path / "orders.csv", 300)
+    source = write_orders(tmp_path / "orders.csv", 200)
     folder = tmp_path / "runs"
     process = start(source, "--kills", 0, "--open", 5, "--folder", folder, "--run", "orphan")
     deadline = time.monotonic() + 15

@@ -11,7 +11,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from attrs import field, frozen
@@ -77,24 +79,75 @@ class PoolCounters:
 
 
 class Pooled(Generic[C]):
-    """A connection on loan; give it back with `Pool.release` or `Pool.discard`.
+    """A place in the pool and, once it was opened, the connection in it.
+
+    Give it back with `Pool.release` or `Pool.discard`. The pool refers only weakly to what it lent:
+    a place that nobody holds any more is free again. An interrupt (Ctrl-C) can come after any call
+    and so between `acquire` and the `try` that would give back.
 
     Attributes:
         connection: what `connect` made.
     """
 
-    __slots__ = ("connection", "ends", "idle_since", "life", "taken")
+    __slots__ = ("__weakref__", "connection", "ends", "idle_since", "life", "lost", "taken")
 
-    def __init__(self, connection: C, life: int, now: float, ends: float) -> None:
-        self.connection = connection
+    def __init__(self, life: int, now: float) -> None:
         self.life = life
         self.taken = now
         self.idle_since = now
-        self.ends = ends
+        self.ends = now
+        self.connection: C
+        self.lost: weakref.ref[Pooled[C]]
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is a connection in it."""
+        return hasattr(self, "connection")
+
+
+class _Lent(Generic[C]):
+    """The places in use or being opened; one that is garbage leaves by itself."""
+
+    def __init__(self, wake: SimpleQueue[None]) -> None:
+        self._places: dict[int, weakref.ref[Pooled[C]]] = {}
+        self._wake = wake
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, place: Pooled[C]) -> bool:
+        return id(place) in self._places
+
+    def __iter__(self) -> Iterator[Pooled[C]]:
+        for reference in list(self._places.values()):
+            place = reference()
+            if place is not None:
+                yield place
+
+    def new(self, life: int, now: float) -> Pooled[C]:
+        """A place in which a connection is to be opened."""
+        place = Pooled[C](life, now)
+        key, places, wake = id(place), self._places, self._wake
+
+        def lose(_: object) -> None:  # anywhere, even under the lock of the pool: takes none
+            places.pop(key, None)
+            wake.put(None)
+
+        place.lost = weakref.ref(place, lose)
+        places[key] = place.lost
+        return place
+
+    def add(self, place: Pooled[C]) -> None:
+        """A place that was idle."""
+        self._places[id(place)] = place.lost
+
+    def remove(self, place: Pooled[C]) -> None:
+        """A place that is idle now, or closed."""
+        del self._places[id(place)]
 
 
 class _Waiter(Generic[C]):
-    """A caller in the queue: woken with a connection, or with the right to open one."""
+    """A caller in the queue: woken with a place in the pool, or none where it was closed."""
 
     __slots__ = ("entry", "gate", "served")
 
@@ -137,7 +190,7 @@ class Pool(Generic[C]):
         self._options = options
         self._clock = clock
         self._life = 0
-        self._created = self._closed_count = self._failed = 0
+        self._created = self._failed = 0
         self._waits = self._timeouts = 0
         self._wait_time = 0.0
         self._closed = False
@@ -148,11 +201,10 @@ class Pool(Generic[C]):
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._idle: deque[Pooled[C]] = deque()
-        self._in_use: set[Pooled[C]] = set()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._lent: _Lent[C] = _Lent(self._wake)
         self._waiters: deque[_Waiter[C]] = deque()
-        self._opening = 0
         self._returned = threading.Condition(self._lock)
-        self._wake = threading.Event()
         self._keeper: threading.Thread | None = None
 
     def acquire(self) -> Pooled[C]:
@@ -165,8 +217,9 @@ class Pool(Generic[C]):
         begun = self._clock()
         while True:
             entry = self._take(begun)
-            if entry is None:
-                return self._open(begun)
+            if not entry.opened:
+                left = self._options.connection_timeout - (self._clock() - begun)
+                return self._connected(entry, max(0.001, left))
             idle = begun - entry.idle_since
             if idle <= self._options.check_after and begun < entry.ends:
                 return entry
@@ -183,50 +236,51 @@ class Pool(Generic[C]):
             self.discard(entry)
             return
         with self._lock:
-            if entry not in self._in_use:
+            if entry not in self._lent:
                 return
             entry.idle_since = now
-            while self._waiters:
-                waiter = self._waiters.popleft()
+            if self._waiters:
                 entry.taken = now
-                self._serve(waiter, entry)
+                self._serve(self._waiters.popleft(), entry)
                 return
-            self._in_use.remove(entry)
+            self._lent.remove(entry)
             if not self._closed:
                 self._idle.append(entry)
                 return
-        self._close(entry)
+        self._connector.close(entry.connection)
 
     def discard(self, entry: Pooled[C]) -> None:
         """Closes a connection that failed, or that nobody should use any more."""
         if entry.life != self._life:
             return
         with self._lock:
-            if entry not in self._in_use:
+            if entry not in self._lent:
                 return
-            self._in_use.remove(entry)
+            self._lent.remove(entry)
             self._give_place()
             self._returned.notify_all()
-        self._close(entry)
-        self._wake.set()
+        self._connector.close(entry.connection)
+        self._wake.put(None)
 
     def drop_idle(self) -> None:
         """Closes all idle connections: what failed in one of them has failed them all."""
         with self._lock:
             dropped = list(self._idle)
             self._idle.clear()
+            self._give_places()
         for entry in dropped:
-            self._close(entry)
+            self._connector.close(entry.connection)
 
     def counters(self) -> PoolCounters:
         """What the pool holds and did."""
         with self._lock:
+            in_use, idle = sum(entry.opened for entry in self._lent), len(self._idle)
             return PoolCounters(
-                in_use=len(self._in_use),
-                idle=len(self._idle),
+                in_use=in_use,
+                idle=idle,
                 waiting=len(self._waiters),
                 created=self._created,
-                closed=self._closed_count,
+                closed=max(0, self._created - in_use - idle),
                 failed=self._failed,
                 waits=self._waits,
                 timeouts=self._timeouts,
@@ -250,17 +304,17 @@ class Pool(Generic[C]):
                 self._serve(self._waiters.popleft(), None)
             idle = list(self._idle)
             self._idle.clear()
-        self._wake.set()
+        self._wake.put(None)
         for entry in idle:
-            self._close(entry)
+            self._connector.close(entry.connection)
         deadline = time.monotonic() + self._options.close_timeout
         with self._lock:
-            while self._in_use or self._opening:
+            while self._lent:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
-                self._returned.wait(left)
-            remaining = len(self._in_use)
+                self._returned.wait(min(left, 0.1))  # nobody notifies of what was lost
+            remaining = len(self._lent)
             keeper = self._keeper
         if keeper is not None and keeper is not threading.current_thread():
             keeper.join(max(0.0, deadline - time.monotonic()))
@@ -271,15 +325,15 @@ class Pool(Generic[C]):
 
         The entries are kept, as their destructors might write to the parent's connections.
         """
-        inherited = [*self._idle, *self._in_use]
+        inherited = [*self._idle, *(entry for entry in self._lent if entry.opened)]
         self._life += 1
         self._kept += inherited
         self._reset()
         for entry in inherited:
             self._connector.abandon(entry.connection)
 
-    def _take(self, begun: float) -> Pooled[C] | None:
-        """An idle connection, or None with a place reserved in which to open one."""
+    def _take(self, begun: float) -> Pooled[C]:
+        """A place with an idle connection, or one in which to open a connection."""
         with self._lock:
             if self._closed:
                 raise self._closed_error()
@@ -288,17 +342,16 @@ class Pool(Generic[C]):
             if self._idle:
                 entry = self._idle.pop()  # the last one used: the others can go when idle too long
                 entry.taken = begun
-                self._in_use.add(entry)
+                self._lent.add(entry)
                 return entry
-            if not self._waiters and self._total() < self._options.maximum_pool_size:
-                self._opening += 1
-                return None
+            if not self._waiters and self._has_room():
+                return self._lent.new(self._life, begun)
             waiter = _Waiter[C]()
             self._waiters.append(waiter)
             self._waits += 1
         return self._wait(waiter, begun)
 
-    def _wait(self, waiter: _Waiter[C], begun: float) -> Pooled[C] | None:
+    def _wait(self, waiter: _Waiter[C], begun: float) -> Pooled[C]:
         started = time.monotonic()
         left = self._options.connection_timeout - (self._clock() - begun)
         woken = False
@@ -308,99 +361,99 @@ class Pool(Generic[C]):
             with self._lock:
                 self._wait_time += time.monotonic() - started
                 if not waiter.served:
-                    self._waiters.remove(waiter)
+                    with suppress(ValueError):  # an interrupt came while it was being served
+                        self._waiters.remove(waiter)
                     self._timeouts += 1
                     problem = self._timeout_error()
-            if not woken and waiter.served and not self._closed:
-                self._pass_on(waiter)
+            if not woken and waiter.entry is not None:
+                self._return(waiter.entry)  # served in the very moment in which it gave up
         if not waiter.served:
             raise problem
         if not woken:
             raise self._timeout_error()
+        if waiter.entry is None:
+            raise self._closed_error()
         if self._closed:
-            if waiter.entry is not None:
-                self.discard(waiter.entry)
+            self._return(waiter.entry)
             raise self._closed_error()
         return waiter.entry
 
-    def _pass_on(self, waiter: _Waiter[C]) -> None:
-        """Served in the very moment in which it gave up: the next one gets it."""
-        if waiter.entry is not None:
-            self.release(waiter.entry)
+    def _return(self, entry: Pooled[C]) -> None:
+        if entry.opened:
+            self.release(entry)
         else:
-            with self._lock:
-                self._opening -= 1
-                self._give_place()
+            self._give_up(entry)
+
+    def _give_up(self, place: Pooled[C]) -> None:
+        """Frees a place in which no connection was opened."""
+        with self._lock:
+            if place in self._lent:
+                self._lent.remove(place)
+            self._give_place()
+            self._returned.notify_all()
 
     def _serve(self, waiter: _Waiter[C], entry: Pooled[C] | None) -> None:
         waiter.entry = entry
         waiter.served = True
         waiter.gate.release()
 
-    def _give_place(self) -> None:
+    def _give_place(self) -> bool:
         """Lets the next in the queue open a connection, where there is room for one."""
-        if self._waiters and not self._closed and self._total() < self._options.maximum_pool_size:
-            self._opening += 1
-            self._serve(self._waiters.popleft(), None)
+        if not self._waiters or self._closed or not self._has_room():
+            return False
+        self._serve(self._waiters.popleft(), self._lent.new(self._life, self._clock()))
+        return True
 
-    def _total(self) -> int:
-        return len(self._idle) + len(self._in_use) + self._opening
+    def _give_places(self) -> None:
+        while self._give_place():
+            pass
 
-    def _open(self, begun: float) -> Pooled[C]:
-        left = self._options.connection_timeout - (self._clock() - begun)
-        return self._connected(max(0.001, left))
+    def _has_room(self) -> bool:
+        return len(self._idle) + len(self._lent) < self._options.maximum_pool_size
 
-    def _connected(self, timeout: float) -> Pooled[C]:
-        """A new connection in the place that was reserved for it, marked as in use."""
-        life = self._life
+    def _connected(self, place: Pooled[C], timeout: float) -> Pooled[C]:
+        """The place with a new connection in it."""
         try:
-            connection = self._connector.connect(timeout)
+            place.connection = self._connector.connect(timeout)
         except BaseException:
-            with self._lock:
-                self._opening -= 1
-                self._failed += 1
-                self._give_place()
-                self._returned.notify_all()
+            self._failed += 1
+            self._give_up(place)
             raise
         now = self._clock()
         lifetime = self._options.max_lifetime * (1 - LIFETIME_JITTER * random.random())
-        entry = Pooled(connection, life, now, now + lifetime)
+        place.taken = place.idle_since = now
+        place.ends = now + lifetime
         with self._lock:
-            self._opening -= 1
             self._created += 1
-            self._in_use.add(entry)
-        return entry
-
-    def _close(self, entry: Pooled[C]) -> None:
-        self._connector.close(entry.connection)
-        with self._lock:
-            self._closed_count += 1
+        return place
 
     def _closed_error(self) -> Closed:
         return Closed(f"the connection pool to {self._connector.name} is closed")
 
     def _timeout_error(self) -> PoolTimeout:
         now = self._clock()
-        held = sorted((now - entry.taken for entry in self._in_use), reverse=True)
+        lent = list(self._lent)
+        held = sorted((now - entry.taken for entry in lent if entry.opened), reverse=True)
         times = ", ".join(f"{seconds:.1f} s" for seconds in held[:5]) or "none"
         return PoolTimeout(
             f"no connection to {self._connector.name} became free within "
             f"{self._options.connection_timeout:g} s: {len(held)} of at most "
             f"{self._options.maximum_pool_size} are in use (the longest for {times}), "
-            f"{self._opening} being opened, {len(self._waiters)} other callers wait; nothing was "
-            "sent. Raise maximum_pool_size, or look for what holds connections so long"
+            f"{len(lent) - len(held)} being opened, {len(self._waiters)} other callers wait; "
+            "nothing was sent. Raise maximum_pool_size, or look for what holds connections so long"
         )
 
     # --- the background thread ---
 
     def _start_keeper(self) -> None:
-        self._keeper = threading.Thread(
+        keeper = threading.Thread(
             target=_keep_house,
             args=(weakref.ref(self), self._wake, self._life),
             name=f"statekeep-pool-{self._connector.name}"[:60],
             daemon=True,
         )
-        self._keeper.start()
+        keeper.start()
+        self._keeper = keeper
 
     def keep_house(self) -> float:
         """One round: closes what is too old or idle too long, fills up; seconds to the next."""
@@ -413,32 +466,34 @@ class Pool(Generic[C]):
                     break
                 surplus.append(staying.pop(0))
             self._idle = deque(staying)
-            for _ in surplus:
-                self._give_place()
+            self._give_places()
         for entry in surplus:
-            self._close(entry)
+            self._connector.close(entry.connection)
         return self._fill()
 
     def _fill(self) -> float:
         while True:
             with self._lock:
-                enough = len(self._idle) + self._opening >= self._options.keep_idle
-                if self._closed or enough or self._total() >= self._options.maximum_pool_size:
+                opening = sum(not entry.opened for entry in self._lent)
+                enough = len(self._idle) + opening >= self._options.keep_idle
+                if self._closed or enough or not self._has_room():
                     return min(HOUSEKEEPING, max(0.05, self._options.idle_timeout / 2))
-                self._opening += 1
+                place = self._lent.new(self._life, self._clock())
             try:
-                entry = self._connected(self._options.connection_timeout)
+                entry = self._connected(place, self._options.connection_timeout)
             except Exception:  # a caller who needs one meets the same error, and gets to see it
                 return RETRY_FILL
             self.release(entry)
 
 
-def _keep_house(pool: weakref.ref[Pool[C]], wake: threading.Event, life: int) -> None:
+def _keep_house(pool: weakref.ref[Pool[C]], wake: SimpleQueue[None], life: int) -> None:
     """Runs in the background as long as the pool lives, is open, and was not forked."""
-    pause = 0.0
+    pause = 0.001
     while True:
-        wake.wait(pause)
-        wake.clear()
+        with suppress(Empty):
+            wake.get(timeout=pause)
+            while True:
+                wake.get_nowait()
         target = pool()
         if target is None or target.closed or target._life != life:
             return

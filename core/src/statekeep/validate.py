@@ -5,7 +5,7 @@ The limits are those of the contract (section 3 of the design); one place for ea
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from statekeep.errors import InvalidArgument
@@ -90,6 +90,10 @@ def due(value: object) -> datetime | timedelta:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise InvalidArgument(f"due must be an aware datetime (with a time zone), got {value}")
+        try:
+            value.astimezone(UTC)
+        except OverflowError:
+            raise InvalidArgument(f"due must be from year 1 to 9999 in UTC, got {value}") from None
         return value
     if not isinstance(value, timedelta):
         raise InvalidArgument(

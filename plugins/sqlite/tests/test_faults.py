@@ -116,14 +116,17 @@ def test_a_thread_that_writes_for_long(opened: Open) -> None:
     """The other writers of the process get Unavailable, and are counted while they wait."""
     storage = opened(busy_timeout=200)
     database = storage.backend._database  # type: ignore[attr-defined]  # to hold its writer
-    with database.writing():
+
+    def hold(_: object) -> int:
         waiting = threading.Thread(target=expect_unavailable, args=(storage,))
         waiting.start()
         seen = 0
         while waiting.is_alive():
             seen = max(seen, storage.stats().pool.waiting)
         waiting.join()
-    assert seen == 1
+        return seen
+
+    assert database.write(hold) == 1
     storage.values.put("key", b"")
 
 

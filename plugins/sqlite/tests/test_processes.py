@@ -141,7 +141,7 @@ def test_a_fork_during_a_read_that_does_not_end(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The child says that it cannot go on, rather than to go on without locks."""
-    monkeypatch.setattr("statekeep_sqlite.driver.FORK_PATIENCE", 0.01)
+    monkeypatch.setattr("statekeep_sqlite.connections.FORK_PATIENCE", 0.01)
     storage = opened()
     storage.values.put("key", b"value")
     database = storage.backend._database  # type: ignore[attr-defined]  # to hold a reader

@@ -34,6 +34,7 @@ pytest.register_assert_rewrite(
             "forks",
             "histories",
             "history",
+            "interrupts",
             "keys",
             "leases",
             "lifecycle",

@@ -10,6 +10,7 @@ from statekeep.testing.cursors import CursorsTests
 from statekeep.testing.expiry import ExpiryTests
 from statekeep.testing.forks import ForksTests
 from statekeep.testing.histories import HistoriesTests
+from statekeep.testing.interrupts import InterruptsTests
 from statekeep.testing.keys import KeysTests
 from statekeep.testing.leases import LeasesTests
 from statekeep.testing.lifecycle import LifecycleTests
@@ -49,6 +50,7 @@ class BackendConformance(
     LifecycleTests,
     ThreadsTests,
     ForksTests,
+    InterruptsTests,
     ProcessesTests,
     CrashTests,
     HistoriesTests,

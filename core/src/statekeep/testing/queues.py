@@ -177,7 +177,18 @@ class QueuesTests(Kit):
         assert (listed["due"].token, listed["due"].attempt) == ("", 0)
         assert listed["waiting"].visible == listed["waiting"].due
 
-    @pytest.mark.parametrize("due", [datetime(2030, 1, 1), timedelta(days=40_000), 5, "now", None])
+    @pytest.mark.parametrize(
+        "due",
+        [
+            datetime(2030, 1, 1),
+            datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+            datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+            timedelta(days=40_000),
+            5,
+            "now",
+            None,
+        ],
+    )
     def test_queues_refuse_a_due_time_that_makes_no_sense(
         self, storage: Storage, prefix: str, due: Any
     ) -> None:

@@ -80,7 +80,10 @@ class State:
         return len(gone)
 
     def apply(self, transaction: Transaction) -> Committed | Conflict:
-        """All conditions first, then all operations in order: so nothing is ever undone."""
+        """All conditions first, then all operations in order: so nothing is ever undone.
+
+        Where an interrupt (Ctrl-C) comes in the middle, all are applied again: each may be.
+        """
         current: dict[str, int] = {}
         lost: list[tuple[str, str]] = []
         for operation in transaction.operations:
@@ -95,19 +98,21 @@ class State:
                     lost.append(operation.name)
         if current or lost:
             return Conflict(current, tuple(lost))
-        applied = Applied()
-        for operation in transaction.operations:
-            self._apply(operation, applied)
-        return applied.outcome()
+        try:
+            return self._apply_all(transaction)
+        except BaseException:
+            self._apply_all(transaction)
+            raise
 
     def claim(self, queue: str, limit: int, lease: timedelta) -> list[DeferredMessage]:
         """The messages visible longest, marked as held until the end of the lease."""
         now, heap = self._clock(), self._heaps.get(queue, [])
         claimed: list[DeferredMessage] = []
         while heap and heap[0][0] <= now and len(claimed) < limit:
-            moment, _, id = heapq.heappop(heap)
+            moment, _, id = heap[0]
             message = self.messages.get((queue, id))
             if message is None or to_micros(message.visible) != moment:
+                heapq.heappop(heap)
                 continue
             message = evolve(
                 message,
@@ -115,9 +120,15 @@ class State:
                 attempt=message.attempt + 1,
                 visible=from_micros(later(now, lease)),
             )
-            self._keep(message)  # at once: one moment may be in the heap twice for a message
+            self._keep(message)  # so its place in the heap is out of date, and goes next
             claimed.append(message)
         return claimed
+
+    def _apply_all(self, transaction: Transaction) -> Committed:
+        applied = Applied()
+        for operation in transaction.operations:
+            self._apply(operation, applied)
+        return applied.outcome()
 
     def _apply(self, operation: Operation, applied: Applied) -> None:
         if isinstance(operation, Put):
@@ -169,9 +180,10 @@ class State:
         return version
 
     def _drop_value(self, key: str) -> None:
-        entry = self.values.drop(key)
+        entry = self.values.get(key)
         if entry is not None:
             self._floor = max(self._floor, entry.version)
+            self.values.drop(key)
 
     def _add(self, operation: Add) -> None:
         if not operation.members:

@@ -81,7 +81,8 @@ def claim(
     """See `Backend.claim`."""
     if not database.read(READY, (queue, clock())):
         return []  # pollers of an idle queue do not keep writers from their work
-    with database.writing() as connection:
+
+    def take(connection: sqlite3.Connection) -> list[DeferredMessage]:
         now = clock()
         until, token = later(now, lease), uuid4().hex
         rows = [
@@ -92,7 +93,9 @@ def claim(
         ]
         claimed = [message(row) for row in rows]
         connection.executemany(TAKE, [_taken(row) for row in rows])
-    return claimed
+        return claimed
+
+    return database.write(take)
 
 
 def _taken(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -56,9 +56,12 @@ def stats(database: Database) -> BackendStats:
 
 def purge(database: Database, clock: Callable[[], int]) -> int:
     """See `Backend.purge`. The trigger on the table keeps the versions from being used again."""
+
+    def remove(connection: sqlite3.Connection) -> int:
+        return connection.execute(PURGE, (clock(), PURGED_AT_ONCE)).rowcount
+
     total, removed = 0, PURGED_AT_ONCE
     while removed == PURGED_AT_ONCE:
-        with database.writing() as connection:
-            removed = connection.execute(PURGE, (clock(), PURGED_AT_ONCE)).rowcount
+        removed = database.write(remove)
         total += removed
     return total

@@ -33,18 +33,18 @@ RAISE_FLOOR = "UPDATE statekeep_layout SET value = max(value, ?) WHERE name = 'f
 
 CREATE_ALONE = f"""
     INSERT INTO key_value_storage (key, expires, value, version)
-    VALUES (?1, ?2, ?3, given(max(?4, ({FLOOR}) + 1)))
+    VALUES (?1, ?2, ?3, given(0, max(?4, ({FLOOR}) + 1)))
     ON CONFLICT (key) DO NOTHING
 """  # noqa: S608  # constants only
 UPDATE_ALONE = """
-    UPDATE key_value_storage SET version = given(version + 1), expires = ?2, value = ?3
+    UPDATE key_value_storage SET version = given(1, version + 1), expires = ?2, value = ?3
     WHERE key = ?1 AND version = ?4 AND expires IS NULL
 """
 PUT_ALONE = f"""
     INSERT INTO key_value_storage (key, expires, value, version)
-    VALUES (?1, ?2, ?3, given(max(?4, ({FLOOR}) + 1)))
+    VALUES (?1, ?2, ?3, given(0, max(?4, ({FLOOR}) + 1)))
     ON CONFLICT (key) DO UPDATE
-    SET version = given(version + 1), expires = excluded.expires, value = excluded.value
+    SET version = given(1, version + 1), expires = excluded.expires, value = excluded.value
     WHERE expires IS NULL
 """  # noqa: S608  # constants only
 
@@ -68,13 +68,16 @@ def commit(
             version = _put_alone(database, operations[0], clock())
             if version is not None:
                 return [Committed({operations[0].key: version})]
-    with database.writing() as connection:
+
+    def apply(connection: sqlite3.Connection) -> list[Outcome]:
         # The clock is read under the lock: waiting for it must not make a version or lease old.
         group = _Group(connection, clock())
         group.load(transactions)
         outcomes = [group.apply(transaction) for transaction in transactions]
         group.batch.flush()
-    return outcomes
+        return outcomes
+
+    return database.write(apply)
 
 
 def _put_alone(database: Database, put: Put, now: int) -> int | None:

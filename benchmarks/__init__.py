@@ -1,0 +1,1 @@
+"""What statekeep costs beside the alternatives, each pair measured in one run: `make bench`."""

@@ -1,0 +1,415 @@
+"""Every use of pg8000 and of its socket, and the errors of both translated.
+
+pg8000 makes the connection: start-up, authentication, what the server says of itself. Statements
+then go over the same socket in one round trip each, in the messages of `wire.py`.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pg8000.core
+import pg8000.exceptions
+from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
+
+from statekeep_postgres import wire
+from statekeep_postgres.address import Address, addresses
+from statekeep_postgres.config import PostgresConfig
+from statekeep_postgres.failures import FATAL, USELESS, ServerRefused, lost, translate
+
+GRACE = 5.0
+"""Seconds that the answer may take beyond the server's own limit for a statement."""
+
+PING_AFTER = 0.5
+"""Seconds of idleness after which a connection is asked, and not only looked at (HikariCP's)."""
+
+PING_TIMEOUT = 2.0
+SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+CHUNK = 1 << 16
+
+KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""A peer that vanished without a word is noticed after a minute, also in the middle of a wait."""
+
+PING = wire.Statement("SELECT 1", (), ("int4",))
+READ_ONLY = wire.Statement("SELECT current_setting('transaction_read_only') = 'on'", (), ("bool",))
+
+
+class Connection:
+    """One connection. Not thread-safe: the pool lends it to one caller at a time.
+
+    Attributes:
+        broken: nothing may be sent any more. Also while an answer is outstanding, so that whatever
+            interrupts a call leaves the connection marked.
+        where: the server, for messages.
+    """
+
+    def __init__(
+        self, core: pg8000.core.CoreConnection, where: str, config: PostgresConfig
+    ) -> None:
+        self.broken = False
+        self.where = where
+        self.statuses: dict[str, str] = core.parameter_statuses
+        self._core = core
+        self._socket: socket.socket = core._usock
+        self._user = config.username
+        self._named = config.prepared_statements
+        self._names: dict[wire.Statement, bytes] = {}
+        self._prepared = 0
+        self._buffer = b""
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN | select.POLLHUP | select.POLLERR)
+        # Behind a pooler neither start-up parameters nor SET reach the server that does the work.
+        limit = wire.Statement(
+            f"SELECT set_config('statement_timeout', '{config.statement_timeout}', true)"
+        )
+        self._prelude = b"" if self._named else limit.parse(b"") + limit.bind(b"", ())
+
+    def run(
+        self, statement: wire.Statement, *parameters: Any, writes: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a statement, which is a transaction of its own, in one round trip.
+
+        Args:
+            statement: what to run; prepared by the way when it is new to the connection.
+            parameters: its parameters.
+            writes: whether a lost answer leaves open what happened.
+
+        Raises:
+            Unavailable: nothing was applied.
+            OutcomeUnknown: a write was sent, and its answer was lost. And what `translate` makes
+                of an answer that is an error.
+        """
+        name = self._names.get(statement)
+        if name is not None:
+            request = statement.bind(name, parameters) + wire.SYNC
+        elif self._named:
+            self._prepared += 1  # never one name twice, even if this answer is never read
+            name = b"s%d" % self._prepared
+            request = statement.parse(name) + statement.bind(name, parameters) + wire.SYNC
+        else:
+            bound = statement.parse(b"") + statement.bind(b"", parameters)
+            request = self._prelude + bound + wire.SYNC
+        rows = self._exchange(request, statement, writes)
+        if name is not None:
+            self._names[statement] = name
+        return rows
+
+    def script(self, sql: str, *, writes: bool = False) -> None:
+        """Runs statements without parameters or results; several are one transaction."""
+        self._exchange(wire.query(sql), PING, writes)
+
+    def alive(self, idle: float) -> bool:
+        """Whether the connection can be used, after so many seconds in which it was not."""
+        if self.broken or self._poll.poll(0):  # the server says nothing unasked but its goodbye
+            return False
+        if idle < PING_AFTER:
+            return True
+        before = self._socket.gettimeout()
+        try:
+            self._socket.settimeout(PING_TIMEOUT)
+            self.run(PING)
+            self._socket.settimeout(before)
+        except (StorageError, OSError):
+            return False
+        return True
+
+    def timeout(self, seconds: float | None) -> None:
+        """How long an answer may take from now on."""
+        self._socket.settimeout(seconds)
+
+    def close(self) -> None:
+        """Says goodbye where that is possible, without waiting."""
+        try:
+            if not self.broken:
+                self._socket.settimeout(0)
+                self._socket.send(b"X\x00\x00\x00\x04")
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._socket.close()
+
+    def abandon(self) -> None:
+        """In a forked child: closes the child's copy, and says nothing to the server."""
+        self.broken = True
+        # Not unwrapped: over TLS too, close() sends nothing.
+        self._socket.close()
+
+    def _exchange(
+        self, request: bytes, statement: wire.Statement, writes: bool
+    ) -> list[tuple[Any, ...]]:
+        if self.broken:
+            raise lost(self.where, "it was broken before", unknown=False)
+        self.broken = True
+        try:
+            self._socket.sendall(request)
+        except OSError as error:  # the last bytes, Sync, never left: nothing can be committed
+            raise lost(self.where, error, unknown=False) from error
+        try:
+            return self._receive(statement)
+        except (OSError, EOFError) as error:
+            raise lost(self.where, error, unknown=writes) from error
+        except ServerRefused as error:
+            raise self._refused(error, writes) from error
+
+    def _refused(self, error: ServerRefused, writes: bool) -> StorageError:
+        if error.code in USELESS:
+            self.broken = True
+        if error.severity in FATAL and error.fields.get("completed") and writes:
+            return lost(self.where, error, unknown=True)
+        return translate(error, self.where, self._user)
+
+    def _receive(self, statement: wire.Statement) -> list[tuple[Any, ...]]:
+        """Reads up to ReadyForQuery, which alone says that the transaction has ended."""
+        data, position = self._buffer, 0
+        rows: list[tuple[Any, ...]] = []
+        problem: ServerRefused | None = None
+        completed = ""
+        unpack = wire.HEADER.unpack_from
+        row = statement.row
+        while True:
+            if len(data) - position < 5:
+                data, position = self._more(data, position, 5), 0
+            code, size = unpack(data, position)
+            end = position + 1 + size
+            if end > len(data):
+                data, position = self._more(data, position, size + 1), 0
+                end = size + 1
+            if code == b"D":
+                rows.append(row(data[position + 5 : end]))
+            elif code == b"Z":
+                self._buffer = data[end:]
+                self.broken = False
+                if problem is not None:
+                    raise problem
+                return rows
+            elif code == b"E":
+                fields = wire.fields(data[position + 5 : end])
+                problem = ServerRefused(fields | {"completed": completed})
+                if problem.severity in FATAL:
+                    raise problem  # no ReadyForQuery follows
+            elif code == b"2":  # BindComplete: rows of the statement before are not asked for
+                rows = []
+            elif code == b"C":
+                completed = "completed"
+            position = end
+
+    def _more(self, data: bytes, position: int, needed: int) -> bytes:
+        rest = data[position:]
+        if needed <= CHUNK:
+            while len(rest) < needed:
+                rest += self._received(CHUNK)
+            return rest
+        whole = bytearray(needed)
+        whole[: len(rest)] = rest
+        view, filled = memoryview(whole), len(rest)
+        while filled < needed:
+            count = self._socket.recv_into(view[filled:])
+            if not count:
+                raise EOFError("the server closed it")
+            filled += count
+        return bytes(whole)
+
+    def _received(self, size: int) -> bytes:
+        found = self._socket.recv(size)
+        if not found:
+            raise EOFError("the server closed it")
+        return found
+
+
+class Dialer:
+    """Opens connections to the first server of a list that will do.
+
+    Args:
+        config: whom to call.
+        database: the database, where it is not that of the config.
+    """
+
+    def __init__(self, config: PostgresConfig, database: str | None = None) -> None:
+        self._config = config
+        self._database = database or config.database
+        self._addresses = list(addresses(config.host, config.port))
+        self._tls = _context(config)
+        limit = config.statement_timeout
+        self.read_timeout = limit / 1000 + GRACE if limit else None
+
+    @property
+    def name(self) -> str:
+        """The servers and the database, for messages."""
+        return f"PostgreSQL {','.join(map(str, self._addresses))}/{self._database}"
+
+    def connect(self, timeout: float) -> Connection:
+        """A connection to the first of the servers that answers and may be written to.
+
+        Raises:
+            AccessDenied: the credentials were refused.
+            ConfigError: there is no such database, or a file cannot be read.
+            Unavailable: no server will do; every one is named with its reason.
+        """
+        deadline = time.monotonic() + timeout
+        problems: list[str] = []
+        cause: StorageError | None = None
+        for address in tuple(self._addresses):
+            left = min(deadline - time.monotonic(), self._config.connect_timeout / 1000)
+            try:
+                connection = self._dial(address, max(0.05, left))
+            except Unavailable as error:
+                problems.append(str(error))
+                cause = error
+                continue
+            # The next connection begins where this one succeeded: the others may be dead.
+            self._addresses.remove(address)
+            self._addresses.insert(0, address)
+            return connection
+        if len(problems) == 1 and cause is not None:
+            raise cause
+        raise Unavailable("no server will do: " + "; ".join(problems)) from cause
+
+    def _dial(self, address: Address, timeout: float) -> Connection:
+        config, where = self._config, f"PostgreSQL {address}/{self._database}"
+        password = _password(config)
+        raw = self._socket(address, timeout, where)
+        try:
+            core = pg8000.core.CoreConnection(
+                config.username,
+                database=self._database,
+                password=password,
+                ssl_context=False,  # the socket speaks TLS already
+                application_name=config.application_name,
+                startup_params=self._startup(),
+                sock=raw,
+            )
+        except Exception as error:
+            raw.close()
+            found, cause = _refused(error, where, config.username)
+            raise found from cause
+        connection = Connection(core, where, config)
+        try:
+            if config.target_session_attrs == "read-write" and _read_only(connection):
+                raise Unavailable(f"{where}: is read-only, a standby perhaps; nothing was applied")
+            raw.settimeout(self.read_timeout)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _startup(self) -> dict[str, str]:
+        if not self._config.prepared_statements:
+            return {}  # PgBouncer refuses parameters that it does not know
+        return {
+            "statement_timeout": str(self._config.statement_timeout),
+            "default_transaction_isolation": "read committed",
+            "enable_seqscan": "off",  # a plan made while a table was small must do when it is large
+        }
+
+    def _socket(self, address: Address, timeout: float, where: str) -> socket.socket:
+        found: socket.socket | None = None
+        try:
+            if address.socket_path is not None:
+                found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                found.settimeout(timeout)
+                found.connect(address.socket_path)
+                return found
+            found = socket.create_connection((address.host, address.port), timeout)
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE:
+                if hasattr(socket, name):
+                    found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            return self._encrypted(found, address, where)
+        except (OSError, ValueError) as error:
+            if found is not None:
+                found.close()
+            if isinstance(error, ssl.SSLCertVerificationError):
+                raise AccessDenied(
+                    f"{where}: its certificate was refused: {error.verify_message}; check "
+                    f"sslrootcert and the host name, sslmode is {self._config.sslmode}"
+                ) from error
+            raise Unavailable(
+                f"{where}: cannot connect: {error}; nothing was applied. Check host, port, "
+                "firewall, and that the server runs"
+            ) from error
+
+    def _encrypted(self, plain: socket.socket, address: Address, where: str) -> socket.socket:
+        if self._tls is None:
+            return plain
+        plain.sendall(SSL_REQUEST)
+        answer = plain.recv(1)
+        if answer == b"S":
+            return self._tls.wrap_socket(plain, server_hostname=address.host)
+        if answer == b"N" and self._config.sslmode == "prefer":
+            return plain
+        plain.close()
+        raise Unavailable(
+            f"{where}: the server offers no TLS, and sslmode is {self._config.sslmode}; nothing "
+            "was sent. Turn `ssl` on at the server, or choose sslmode = prefer"
+        )
+
+
+def _context(config: PostgresConfig) -> ssl.SSLContext | None:
+    """What TLS has to verify: the meanings of `sslmode` are those of libpq."""
+    mode = config.sslmode
+    if mode == "disable":
+        return None
+    verify = mode in ("verify-ca", "verify-full") or (mode == "require" and config.sslrootcert)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = mode == "verify-full"
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    try:
+        if config.sslrootcert is not None:
+            context.load_verify_locations(config.sslrootcert)
+        elif verify:
+            context.load_default_certs()
+        if config.sslcert is not None:
+            context.load_cert_chain(config.sslcert, config.sslkey)
+    except OSError as error:
+        raise ConfigError(
+            f"storage.postgres: a certificate or key cannot be read ({error}): check sslrootcert, "
+            "sslcert and sslkey"
+        ) from error
+    return context
+
+
+def _password(config: PostgresConfig) -> str:
+    if config.password_file is None:
+        return config.password or ""
+    try:
+        return Path(config.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"storage.postgres.password_file: {config.password_file} cannot be read: {error}"
+        ) from error
+
+
+def _read_only(connection: Connection) -> bool:
+    if "in_hot_standby" in connection.statuses:  # since PostgreSQL 14, not through a pooler
+        both = ("in_hot_standby", "default_transaction_read_only")
+        return any(connection.statuses.get(name) == "on" for name in both)
+    return bool(connection.run(READ_ONLY)[0][0])
+
+
+def _refused(error: BaseException, where: str, user: str) -> tuple[StorageError, BaseException]:
+    """The error for a start-up that failed, and its cause."""
+    for each in _chain(error):
+        if isinstance(each, pg8000.exceptions.DatabaseError) and isinstance(each.args[0], dict):
+            said = ServerRefused(each.args[0])
+            said.__cause__ = each
+            return translate(said, where, user), said
+    return Unavailable(
+        f"{where}: did not answer as a PostgreSQL server ({type(error).__name__}: {error}); "
+        "nothing was applied"
+    ), error
+
+
+def _chain(error: BaseException | None) -> Sequence[BaseException]:
+    """pg8000 says goodbye after a refusal, and raises again where that fails."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__context__
+    return found

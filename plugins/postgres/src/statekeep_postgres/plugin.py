@@ -1,0 +1,30 @@
+"""What this package offers to statekeep."""
+
+from __future__ import annotations
+
+from statekeep import hookimpl
+from statekeep.backend import Backend
+from statekeep.hookspecs import BackendPlugin
+
+from statekeep_postgres.address import read_url
+from statekeep_postgres.config import PostgresConfig
+
+
+def _backend(config: PostgresConfig) -> Backend:
+    from statekeep_postgres.backend import PostgresBackend
+
+    return PostgresBackend(config)
+
+
+@hookimpl
+def statekeep_backends() -> list[BackendPlugin]:
+    """The backend `postgres`."""
+    return [
+        BackendPlugin(
+            name="postgres",
+            config=PostgresConfig,
+            factory=_backend,
+            aliases=("postgresql",),
+            read_url=read_url,
+        )
+    ]

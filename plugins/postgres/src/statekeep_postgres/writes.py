@@ -1,0 +1,76 @@
+"""`commit`: one statement for a conditional put, one call of a function for anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from statekeep.clock import duration_micros
+from statekeep.errors import InvalidArgument, StorageError, Unavailable
+from statekeep.model import Committed, Failed, Outcome, Put, Transaction
+
+from statekeep_postgres.batch import Batch, batches
+from statekeep_postgres.database import Database
+from statekeep_postgres.statements import Statements
+from statekeep_postgres.wire import MAX_MESSAGE_BYTES
+
+
+def commit(
+    database: Database, statements: Statements, transactions: Sequence[Transaction]
+) -> list[Outcome]:
+    """See `Backend.commit`."""
+    if len(transactions) == 1:
+        operations = transactions[0].operations
+        if len(operations) == 1 and isinstance(operations[0], Put) and operations[0].expected:
+            outcome = _put(database, statements, operations[0])
+            if outcome is not None:
+                return [outcome]
+    outcomes: dict[int, Outcome] = {}
+    waiting = batches(transactions)
+    while waiting:
+        batch = waiting.pop(0)
+        try:
+            outcomes |= _apply(database, statements, batch)
+        except InvalidArgument as error:
+            if len(batch.numbers) > 1:  # one of them is at fault: each by itself
+                waiting[:0] = [Batch.of(number, transactions[number]) for number in batch.numbers]
+                continue
+            outcomes[batch.numbers[0]] = Failed(error)
+        except StorageError as error:
+            if not outcomes and not waiting:
+                raise
+            if not outcomes and isinstance(error, Unavailable):
+                raise  # nothing at all was applied
+            outcomes |= {number: Failed(error) for number in batch.numbers}
+            outcomes |= {
+                number: Failed(Unavailable(f"not sent, as what came before it failed: {error}"))
+                for later in waiting
+                for number in later.numbers
+            }
+            break
+    return [outcomes[number] for number in range(len(transactions))]
+
+
+def _put(database: Database, statements: Statements, put: Put) -> Outcome | None:
+    """The outcome of a conditional put of what is there; None where the condition failed.
+
+    Why it failed is then found out, and may have changed, by the general way.
+    """
+    assert put.expected
+    if put.ttl is None:
+        rows = database.write(statements.put, put.key, put.expected, put.value)
+    else:
+        ttl = duration_micros(put.ttl)
+        rows = database.write(statements.put_for, put.key, put.expected, put.value, ttl)
+    return Committed({put.key: rows[0][0]}) if rows else None
+
+
+def _apply(database: Database, statements: Statements, batch: Batch) -> dict[int, Outcome]:
+    if batch.bytes > MAX_MESSAGE_BYTES:
+        raise InvalidArgument(
+            f"a transaction has {batch.bytes} bytes, PostgreSQL takes at most {MAX_MESSAGE_BYTES} "
+            "in one statement: nothing was sent; split it"
+        )
+    if not (batch.values or batch.messages or batch.sets):
+        return {number: Committed({}) for number in batch.numbers}
+    rows = database.write(statements.commit, *batch.parameters())
+    return batch.outcomes(rows)

@@ -1,0 +1,237 @@
+"""Every call to redis-py, and its errors in the words of statekeep.
+
+redis-py's client and pool are not used, only its connections: they send once and never again by
+themselves, and say whether anything was sent at all.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import hiredis
+import redis
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from statekeep.errors import StorageError, Unavailable
+
+from statekeep_redis.config import RedisConfig
+from statekeep_redis.failures import Broken, Refusal, cannot_connect, refusal
+
+Command: TypeAlias = tuple[Any, ...]
+Reply: TypeAlias = Any
+Address: TypeAlias = tuple[str, int]
+
+PING_SHARE = 0.25
+"""How much of the timeout the trial of an idle connection may take."""
+
+
+class Credentials(CredentialProvider):
+    """Reads the password anew for every connection, so that it may be changed meanwhile."""
+
+    def __init__(self, config: RedisConfig) -> None:
+        self._config = config
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """User and password; the user alone where it needs none."""
+        password = self._config.secret() or ""
+        username = self._config.username
+        return (password,) if username is None else (username, password)
+
+
+class Link:
+    """One connection to one server.
+
+    Args:
+        connection: redis-py's, not connected yet.
+        config: timeouts and credentials.
+        server: what to call it in an error.
+
+    Attributes:
+        used: whether it has served a call before.
+    """
+
+    def __init__(self, connection: Any, config: RedisConfig, server: str) -> None:
+        self.server = server
+        self.used = False
+        self._tls = config.ssl
+        self._connection = connection
+        self._timeout = config.timeout_seconds
+        self._idle_check = config.idle_check
+        self._last = 0.0
+        self._poller = select.poll()  # `Connection.can_read` makes a new one each time: 3 us
+
+    def open(self, expect_master: bool = False) -> None:
+        """Connects, authenticates and has the server answer once.
+
+        Raises:
+            StorageError: why not, and what to check.
+        """
+        try:
+            self._connection.connect()
+            self._greet(expect_master)
+        except StorageError:
+            self.close()
+            raise
+        except (RedisError, OSError, ssl.SSLError) as error:
+            self.close()
+            raise cannot_connect(self.server, error, self._tls) from error
+        except BaseException:
+            self.close()
+            raise
+        self._poller.register(self._connection._get_socket(), select.POLLIN)
+        self._last = time.monotonic()
+
+    def _greet(self, expect_master: bool) -> None:
+        (reply,) = self._answers((("ROLE",) if expect_master else ("PING",),), None)
+        if isinstance(reply, Refusal):
+            if reply.code != "NOPERM":  # may not ask; that it may not is an answer
+                raise reply.error
+        elif expect_master and reply[0] != b"master":
+            raise Unavailable(
+                f"redis: {self.server}, which the Sentinels call the master, says that it is "
+                f"a {reply[0].decode()}: a failover is under way, try again"
+            )
+
+    def usable(self) -> bool:
+        """Whether nothing broke it since: asks the socket, and after long idleness the server."""
+        try:
+            if self._poller.poll(0):
+                return False  # closed, or an answer that nobody waits for
+            if time.monotonic() - self._last > self._idle_check:
+                self._answers((("PING",),), self._timeout * PING_SHARE)
+        except (RedisError, OSError):
+            return False
+        return True
+
+    def exchange(self, commands: Sequence[Command], patience: float | None = None) -> list[Reply]:
+        """Sends all commands at once, and reads as many answers.
+
+        Args:
+            commands: each a tuple of its words.
+            patience: seconds to wait for each answer, if not the timeout.
+
+        Returns:
+            The answers; a `Refusal` where the server refused a command.
+
+        Raises:
+            Broken: the connection is of no use any more.
+        """
+        connection, sent = self._connection, False
+        try:
+            connection.send_packed_command([packed(commands)], False)
+            sent = True
+            answers = self._read(len(commands), patience)
+        except (RedisError, OSError) as error:
+            raise Broken(self.server, error, sent, len(commands)) from error
+        self._last = time.monotonic()
+        return answers
+
+    def _answers(self, commands: Sequence[Command], patience: float | None) -> list[Reply]:
+        self._connection.send_packed_command([packed(commands)], False)
+        return self._read(len(commands), patience)
+
+    def _read(self, count: int, patience: float | None) -> list[Reply]:
+        read, answers = self._connection.read_response, []
+        options = {} if patience is None else {"timeout": patience}
+        for _ in range(count):
+            try:
+                answers.append(read(**options))
+            except RedisError as error:
+                refused = refusal(self.server, error)
+                if refused is None:
+                    raise
+                answers.append(refused)
+                if not self._connection.is_connected and len(answers) < count:
+                    raise  # redis-py hung up on this one; the other answers went with it
+        return answers
+
+    def close(self) -> None:
+        """Hangs up; in a forked child only the child's copy."""
+        self._connection.disconnect()
+
+
+def connect(config: RedisConfig, address: Address | str, *, expect_master: bool = False) -> Link:
+    """An open connection to a server.
+
+    Args:
+        config: everything but the address.
+        address: host and port, or the path of a unix socket.
+        expect_master: refuse a server that is not a master.
+    """
+    connection = _connection(config, address, config.database)
+    if config.username is not None or config.secret() is not None:
+        connection.credential_provider = Credentials(config)
+    link = Link(connection, config, server_name(address))
+    link.open(expect_master)
+    return link
+
+
+def ask_sentinel(config: RedisConfig, address: Address) -> Address | None:
+    """Where a Sentinel says that the master is, None where it does not know it.
+
+    Raises:
+        StorageError: the Sentinel does not answer or refuses the credentials.
+    """
+    connection = _connection(config, address, 0)
+    connection.username = config.sentinel_username
+    connection.password = config.sentinel_password
+    if config.sentinel_username is not None and config.sentinel_password is None:
+        connection.password = ""
+    link = Link(connection, config, f"the Sentinel {server_name(address)}")
+    link.open()
+    try:
+        command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", config.master_name)
+        (reply,) = link.exchange((command,))
+    except Broken as broken:
+        raise broken.as_error(write=False) from broken
+    finally:
+        link.close()
+    if isinstance(reply, Refusal):
+        raise reply.error
+    return None if reply is None else (reply[0].decode(), int(reply[1]))
+
+
+def packed(commands: Sequence[Command]) -> bytes:
+    """Commands as they are sent (RESP arrays)."""
+    if len(commands) == 1:
+        one: bytes = hiredis.pack_command(commands[0])
+        return one
+    return b"".join(map(hiredis.pack_command, commands))
+
+
+def server_name(address: Address | str) -> str:
+    """An address as it is written."""
+    return address if isinstance(address, str) else f"{address[0]}:{address[1]}"
+
+
+def _connection(config: RedisConfig, address: Address | str, database: int) -> Any:
+    options: dict[str, Any] = {
+        "db": database,
+        "socket_timeout": config.timeout_seconds,
+        "socket_connect_timeout": config.timeout_seconds,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "driver_info": None,
+    }
+    if isinstance(address, str):
+        unix: Any = redis.UnixDomainSocketConnection  # its signature is not typed
+        return unix(path=address, **options)
+    options |= {"host": address[0], "port": address[1]}
+    if not config.ssl:
+        plain: Any = redis.Connection
+        return plain(**options)
+    secured: Any = redis.SSLConnection
+    return secured(
+        ssl_ca_certs=config.ssl_ca_file,
+        ssl_certfile=config.ssl_cert_file,
+        ssl_keyfile=config.ssl_key_file,
+        ssl_password=config.ssl_key_password,
+        ssl_check_hostname=config.ssl_check_hostname,
+        **options,
+    )

@@ -1,0 +1,47 @@
+"""What this package offers to statekeep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import SplitResult, parse_qs
+
+from statekeep import hookimpl
+from statekeep.backend import Backend
+from statekeep.errors import ConfigError
+from statekeep.hookspecs import BackendPlugin
+from statekeep.sources import server_options
+
+from statekeep_redis.config import RedisConfig
+
+
+def _backend(config: RedisConfig) -> Backend:
+    from statekeep_redis.backend import RedisBackend
+
+    return RedisBackend(config)
+
+
+def read_url(parts: SplitResult) -> Mapping[str, Any]:
+    """The options of `redis://` and of `rediss://`, which is the same with TLS."""
+    options = server_options(parts)
+    if parts.scheme.lower() == "rediss":
+        asked = {value.lower() for value in parse_qs(parts.query).get("ssl", ())}
+        if asked - {"true", "yes", "on", "1"}:
+            raise ConfigError("storage.redis.ssl: a rediss:// URL is with TLS: write redis://")
+        if not asked:
+            options["ssl"] = True
+    return options
+
+
+@hookimpl
+def statekeep_backends() -> list[BackendPlugin]:
+    """The backend `redis`; `rediss` is its URL scheme with TLS."""
+    return [
+        BackendPlugin(
+            name="redis",
+            config=RedisConfig,
+            factory=_backend,
+            aliases=("rediss",),
+            read_url=read_url,
+        )
+    ]

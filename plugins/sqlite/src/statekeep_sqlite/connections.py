@@ -1,0 +1,276 @@
+"""Connections to one file: opened on demand, kept, closed, and never carried over a fork."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from weakref import WeakSet
+
+from statekeep.backend import PoolStats
+from statekeep.errors import Closed, PoolTimeout, StorageError, Unavailable
+
+from statekeep_sqlite import forking
+from statekeep_sqlite.failures import translate
+from statekeep_sqlite.location import Location
+
+MAX_IDLE = 16
+"""Readers kept open; each costs up to 2 MB of page cache and three open files."""
+
+JOURNAL_BYTES = 64 * 2**20
+"""A log that grew above this under load is cut back to it."""
+
+FORK_PATIENCE = 10.0
+"""How long a fork waits for calls of other threads to end, in seconds."""
+
+FIRST_READ = "SELECT 1 FROM sqlite_master LIMIT 1"
+"""Shows whether a file can be read: opening it shows little."""
+
+_inherited: list[sqlite3.Connection] = []
+"""Connections of a parent process: neither used nor closed here, for both would be unsafe."""
+
+
+class Connection(sqlite3.Connection):
+    """One that can be referred to weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
+class WriterLock:
+    """One writer at a time, whatever interrupts it.
+
+    An interrupt (Ctrl-C) can come after any call, so also between `acquire` and what follows it:
+    the lock would be taken, nobody would know, and nobody could ever write again. So `acquire`
+    belongs *into* the `try` whose `finally` calls `release`, first and at once, and which ignores
+    the `RuntimeError` of a lock that was not taken. All three are functions of C, inside which no
+    interrupt is raised. A thread that holds the lock could take it again: it must ask `held`.
+    """
+
+    __slots__ = ("acquire", "held", "release")
+
+    def __init__(self) -> None:
+        lock = threading.RLock()
+        self.acquire = lock.acquire
+        self.release = lock.release
+        self.held: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+
+    def busy(self) -> bool:
+        """Whether some thread has it."""
+        if self.held():
+            return True
+        try:
+            return not self.acquire(False)
+        finally:
+            with suppress(RuntimeError):
+                self.release()
+
+
+class Connections:
+    """Any number of readers, handed out last in first out, and one writer under a lock."""
+
+    def __init__(
+        self, location: Location, *, synchronous: str, busy_timeout: int, read_only: bool
+    ) -> None:
+        self.location = location
+        self.path = location.path
+        self.read_only = read_only
+        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._idle: deque[Connection] = deque()
+        self._alive: WeakSet[Connection] = WeakSet()  # one lost by an interrupt is closed with it
+        self._writer: Connection | None = None
+        self._given: dict[int, int] = {}
+        self._write_lock = WriterLock()
+        self._open_lock = threading.Lock()
+        self._forking: list[threading.Lock | WriterLock] = []
+        self._waiting: set[int] = set()
+        self._draining = False
+        self._closed = False
+        self._unsafe = False
+        forking.register(self)
+
+    def pool_stats(self) -> PoolStats:
+        """Connections; those waiting are callers that want to write."""
+        alive, idle = len(self._alive), len(self._idle)
+        writing = self._write_lock.busy()
+        idle += self._writer is not None and not writing
+        return PoolStats(in_use=max(alive - idle, 0), idle=idle, waiting=len(self._waiting))
+
+    def close(self) -> None:
+        """Closes what is idle now, and what is in use when it comes back."""
+        self._closed = self._draining = True
+        self._drain()
+        if self._write_lock.held():  # called by a signal handler, in the middle of a write
+            return
+        try:
+            self._write_lock.acquire()
+            self._drop_writer()
+        finally:
+            with suppress(RuntimeError):
+                self._write_lock.release()
+
+    def before_fork(self) -> None:
+        """Closes every connection, and lets none be opened until the fork is over."""
+        deadline = time.monotonic() + FORK_PATIENCE
+        self._forking = [
+            lock
+            for lock in (self._write_lock, self._open_lock)
+            if not (lock is self._write_lock and lock.held())
+            and lock.acquire(timeout=FORK_PATIENCE)
+        ]
+        self._draining = True
+        if self._write_lock in self._forking:
+            self._drop_writer()
+        self._drain()
+        while self._alive and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on; connections are opened when they are needed."""
+        self._draining = self._closed
+        while self._forking:
+            self._forking.pop().release()
+
+    def after_fork(self) -> None:
+        """Goes on in the child, unless a call of another thread did not end before the fork."""
+        self._write_lock, self._open_lock = WriterLock(), threading.Lock()
+        self._draining = self._closed
+        self._unsafe = self._unsafe or bool(self._alive)
+        _leak(self._alive)
+        self._forking, self._waiting = [], set()
+        self._idle, self._alive, self._writer = deque(), WeakSet(), None
+
+    def _refuse_reentry(self) -> None:
+        if self._write_lock.held():
+            raise Unavailable(
+                f"SQLite file {self.path}: a signal handler or finalizer wrote in the middle of "
+                "another write of its thread; nothing of it was applied"
+            )
+
+    def _wait_for_writer(self) -> None:
+        self._waiting.add(threading.get_ident())
+        try:
+            acquired = self._write_lock.acquire(timeout=self._busy_timeout / 1000)
+        finally:
+            self._waiting.discard(threading.get_ident())
+        if not acquired:
+            raise PoolTimeout(
+                f"SQLite file {self.path}: other threads of this process were writing for "
+                f"{self._busy_timeout} ms (busy_timeout); nothing was applied"
+            )
+
+    def _give_back(self, connection: Connection) -> None:
+        if len(self._idle) >= MAX_IDLE:
+            self._retire(connection)
+            return
+        self._idle.append(connection)
+        if self._draining:  # looked at after the append: whoever comes second sees the other
+            self._drain()
+
+    def _drain(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._retire(self._idle.pop())
+
+    def _drop_writer(self) -> None:
+        connection, self._writer = self._writer, None
+        if connection is not None:
+            self._retire(connection)
+
+    def _retire(self, connection: Connection) -> None:
+        with suppress(sqlite3.Error):
+            connection.close()
+        self._alive.discard(connection)  # only now: a fork waits until the last one is closed
+
+    def _open_reader(self) -> Connection:
+        return self._open("PRAGMA query_only = ON")
+
+    def _ready_writer(self) -> Connection:
+        """The writer; another one where an interrupt kept the last transaction from its end."""
+        writer = self._writer
+        if writer is not None and not writer.in_transaction:
+            return writer
+        self._drop_writer()
+        return self._open_writer()
+
+    def _open_writer(self) -> Connection:
+        connection = self._open(
+            f"PRAGMA synchronous = {self._synchronous}",
+            f"PRAGMA journal_size_limit = {JOURNAL_BYTES}",
+            "PRAGMA busy_timeout = 0",  # `_patiently` does the waiting
+        )
+        # In C: an interrupt that met Python code in here would be lost to SQLite's own error.
+        connection.create_function("given", 2, self._given.setdefault)
+        self._writer = connection
+        return connection
+
+    def _open(self, *pragmas: str, create: bool = False) -> Connection:
+        try:
+            if not self.read_only:
+                return self._connect(self.location.uri("rwc" if create else "rw"), *pragmas)
+            try:
+                return self._connect(self.location.uri("ro"), FIRST_READ, *pragmas)
+            except sqlite3.Error:
+                if not self._on_read_only_disk():
+                    raise
+                return self._connect(self.location.uri("ro", immutable="1"), FIRST_READ, *pragmas)
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _connect(self, uri: str, *statements: str) -> Connection:
+        with self._open_lock:  # held by a fork, which must know every connection
+            self._refuse_closed()
+            connection = sqlite3.connect(
+                uri,
+                uri=True,
+                timeout=self._busy_timeout / 1000,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=Connection,
+            )
+            self._alive.add(connection)
+        try:
+            for statement in statements:
+                connection.execute(statement).fetchall()
+        except BaseException:
+            self._retire(connection)
+            raise
+        return connection
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Closed("this SQLite storage is closed; open another one")
+        if self._unsafe:
+            raise Unavailable(
+                f"SQLite file {self.path}: this process was forked while another thread of its "
+                "parent was reading; start it with spawn, or fork before that thread"
+            )
+
+    def _on_read_only_disk(self) -> bool:
+        """Whether nobody can write the file, nor left a log beside it: then no lock is needed."""
+        file = Path(self.path)
+        log = Path(f"{self.path}-wal")
+        return (
+            self.read_only
+            and file.is_file()
+            and not os.access(file.parent, os.W_OK)
+            and not (log.exists() and log.stat().st_size)
+        )
+
+    def _translated(self, error: sqlite3.Error, *, committing: bool = False) -> StorageError:
+        return translate(error, self.path, self._busy_timeout, committing=committing)
+
+
+def _leak(connections: WeakSet[Connection]) -> None:
+    """Keeps connections from ever being closed, even by the end of the interpreter."""
+    _inherited.extend(connections)
+    with suppress(ImportError):
+        import ctypes
+
+        for connection in connections:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
