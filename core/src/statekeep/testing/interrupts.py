@@ -6,11 +6,12 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from statekeep.backend import Backend
+from statekeep.errors import LeaseLost, VersionConflict
 from statekeep.model import Put
 from statekeep.storage import Storage
 from statekeep.testing.support import HOUR, PAST, Kit, commit
@@ -18,6 +19,9 @@ from statekeep.testing.support import HOUR, PAST, Kit, commit
 ROUNDS = 60
 LONGEST = 0.004
 """Seconds until the interrupt comes: enough for some calls."""
+
+MOST_SWALLOWED = ROUNDS // 6
+"""Python itself drops an exception that comes in a destructor; more than this is a habit."""
 
 
 class Interrupted(BaseException):
@@ -43,34 +47,44 @@ class InterruptsTests(Kit):
             storage.values.get(key)
             storage.values.put(key, b"alone")
             for message in storage.deferred.claim(queue, lease=HOUR):
-                storage.deferred.acknowledge(message)
+                with suppress(LeaseLost):  # scheduled again by a call that was interrupted
+                    storage.deferred.acknowledge(message)
             list(storage.values.scan(prefix))
 
-        for _ in range(ROUNDS):
-            interrupted(work)
+        def between() -> None:
             self.in_threads(work)
+
+        interrupt_often(work, between)
 
     def test_interrupts_leave_no_transaction_half_done(self, storage: Storage, prefix: str) -> None:
         """Each is there as a whole or not at all, and those that returned are there."""
         a, b = prefix + "a", prefix + "b"
         acknowledged = 0
 
+        def read() -> dict[str, tuple[int, int]]:
+            entries = storage.values.get_many([a, b])
+            found = {key: (int(entry.value), entry.version) for key, entry in entries.items()}
+            assert not storage.capabilities.snapshot_reads or len(
+                {value for value, _ in found.values()}
+            ) == bool(found), found
+            return found
+
         def work() -> None:
             nonlocal acknowledged
-            while True:
+            found = read()
+            number = max((value for value, _ in found.values()), default=0) + 1
+            # With a condition: what was sent before an interrupt may yet come after it.
+            with suppress(VersionConflict):
                 with storage.transaction() as tx:
-                    tx.put(a, b"%d" % (acknowledged + 1))
-                    tx.put(b, b"%d" % (acknowledged + 1))
-                acknowledged += 1
+                    for key in (a, b):
+                        tx.put(key, b"%d" % number, expected=found.get(key, (0, 0))[1])
+                acknowledged = number
 
-        for _ in range(ROUNDS):
-            interrupted(work)
-            found = storage.values.get_many([a, b])
-            values = {int(entry.value) for entry in found.values()} or {0}
-            assert values <= {acknowledged, acknowledged + 1}
-            if storage.capabilities.snapshot_reads:
-                assert len(values) == 1 and len(found) in (0, 2)
-            acknowledged = max(values)
+        def between() -> None:
+            assert all(value >= acknowledged for value, _ in read().values()), acknowledged
+            assert not acknowledged or len(read()) == 2
+
+        interrupt_often(work, between)
 
     def test_interrupts_never_show_another_calls_answer(
         self, backend: Backend, prefix: str
@@ -80,28 +94,28 @@ class InterruptsTests(Kit):
         commit(backend, *(Put(key, key.encode()) for key in keys))
 
         def work() -> None:
-            while True:
-                for key in keys:
-                    assert backend.get_many((key,))[key].value == key.encode()
+            for key in keys:
+                assert backend.get_many((key,))[key].value == key.encode()
 
-        for _ in range(ROUNDS):
-            interrupted(work)
+        interrupt_often(work, work)
 
 
-def interrupted(work: Callable[[], object]) -> None:
-    """Runs it in the main thread, with an interrupt at a random moment within it, or just after."""
-    delay = random.uniform(0, LONGEST)
-    try:
-        with _interrupt(delay):
-            work()
-            threading.Event().wait(LONGEST * 10)
-    except Interrupted:
-        return
-    pytest.fail("the interrupt was swallowed")
+def interrupt_often(work: Callable[[], object], between: Callable[[], object]) -> None:
+    """Does the work over and over, interrupts it at random moments, and looks after each."""
+    swallowed = 0
+    for _ in range(ROUNDS):
+        with suppress(Interrupted), _interrupt(random.uniform(0, LONGEST)) as over:
+            while not over():
+                work()
+            swallowed += 1
+        between()
+    assert swallowed <= MOST_SWALLOWED, f"{swallowed} of {ROUNDS} interrupts were swallowed"
 
 
 @contextmanager
-def _interrupt(delay: float) -> Iterator[None]:
+def _interrupt(delay: float) -> Iterator[Callable[[], bool]]:
+    """Raises `Interrupted` in the main thread after so many seconds, and waits for that."""
+
     def interrupt(*_: object) -> None:
         raise Interrupted
 
@@ -113,7 +127,7 @@ def _interrupt(delay: float) -> Iterator[None]:
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         timer.start()
-        yield
+        yield lambda: not timer.is_alive()
     finally:
         timer.join()
         signal.signal(signal.SIGUSR1, before)
