@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 from weakref import WeakSet
 
 from statekeep.backend import PoolStats
@@ -81,7 +82,7 @@ class Connections:
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[sqlite3.Cursor] = deque()  # a new cursor for each read takes longer
         self._alive: WeakSet[Connection] = WeakSet()  # one lost by an interrupt is closed with it
         self._writer: Connection | None = None
         self._given: dict[int, int] = {}
@@ -164,31 +165,31 @@ class Connections:
                 f"{self._busy_timeout} ms (busy_timeout); nothing was applied"
             )
 
-    def _give_back(self, connection: Connection) -> None:
-        if len(self._idle) >= MAX_IDLE:
-            self._retire(connection)
-            return
-        self._idle.append(connection)
-        if self._draining:  # looked at after the append: whoever comes second sees the other
-            self._drain()
-
-    def _drain(self) -> None:
+    def _drain(self, keep: int = 0) -> None:
         with suppress(IndexError):
-            while True:
-                self._retire(self._idle.pop())
+            while len(self._idle) > keep:
+                self._retire(self._idle.pop().connection)
+
+    def _shrink(self) -> None:
+        """Called after a reader came back, where a fork or `close` waits or they are many.
+
+        After, not before: whoever comes second sees the other.
+        """
+        self._drain(0 if self._draining else MAX_IDLE)
 
     def _drop_writer(self) -> None:
         connection, self._writer = self._writer, None
         if connection is not None:
             self._retire(connection)
 
-    def _retire(self, connection: Connection) -> None:
+    def _retire(self, connection: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
             connection.close()
-        self._alive.discard(connection)  # only now: a fork waits until the last one is closed
+        # Only now: a fork waits until the last one is closed.
+        self._alive.discard(cast(Connection, connection))
 
-    def _open_reader(self) -> Connection:
-        return self._open("PRAGMA query_only = ON")
+    def _open_reader(self) -> sqlite3.Cursor:
+        return self._open("PRAGMA query_only = ON").cursor()
 
     def _ready_writer(self) -> Connection:
         """The writer; another one where an interrupt kept the last transaction from its end."""
