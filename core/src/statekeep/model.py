@@ -19,6 +19,8 @@ from statekeep.validate import MAX_KEY_BYTES
 
 T = TypeVar("T")
 
+NOTHING: frozenset[Any] = frozenset()
+
 _set = object.__setattr__
 
 
@@ -369,7 +371,7 @@ def with_operations(operations: tuple[Operation, ...]) -> Transaction:
     return transaction
 
 
-@frozen
+@frozen(init=False)
 class Committed:
     """The transaction was applied.
 
@@ -382,6 +384,21 @@ class Committed:
     versions: Mapping[str, int]
     deleted: frozenset[str] = frozenset()
     cancelled: frozenset[tuple[str, str]] = frozenset()
+
+    def __init__(
+        self,
+        versions: Mapping[str, int],
+        deleted: frozenset[str] = NOTHING,
+        cancelled: frozenset[tuple[str, str]] = NOTHING,
+    ) -> None:
+        _set_versions(self, versions)  # as in `Entry`: one for each write
+        _set_deleted(self, deleted)
+        _set_cancelled(self, cancelled)
+
+
+_set_versions = Committed.versions.__set__  # type: ignore[attr-defined]
+_set_deleted = Committed.deleted.__set__  # type: ignore[attr-defined]
+_set_cancelled = Committed.cancelled.__set__  # type: ignore[attr-defined]
 
 
 @frozen

@@ -75,13 +75,20 @@ class Connections:
     """Any number of readers, handed out last in first out, and one writer under a lock."""
 
     def __init__(
-        self, location: Location, *, synchronous: str, busy_timeout: int, read_only: bool
+        self,
+        location: Location,
+        *,
+        synchronous: str,
+        busy_timeout: int,
+        mmap_size: int,
+        read_only: bool,
     ) -> None:
         self.location = location
         self.path = location.path
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
+        self._mapped = f"PRAGMA mmap_size = {mmap_size}"
         self._idle: deque[sqlite3.Cursor] = deque()  # a new cursor for each read takes longer
         self._alive: WeakSet[Connection] = WeakSet()  # one lost by an interrupt is closed with it
         self._writer: Connection | None = None
@@ -146,12 +153,11 @@ class Connections:
         self._forking, self._waiting = [], set()
         self._idle, self._alive, self._writer = deque(), WeakSet(), None
 
-    def _refuse_reentry(self) -> None:
-        if self._write_lock.held():
-            raise Unavailable(
-                f"SQLite file {self.path}: a signal handler or finalizer wrote in the middle of "
-                "another write of its thread; nothing of it was applied"
-            )
+    def _reentered(self) -> Unavailable:
+        return Unavailable(
+            f"SQLite file {self.path}: a signal handler or finalizer wrote in the middle of "
+            "another write of its thread; nothing of it was applied"
+        )
 
     def _wait_for_writer(self) -> None:
         self._waiting.add(threading.get_ident())
@@ -189,19 +195,14 @@ class Connections:
         self._alive.discard(cast(Connection, connection))
 
     def _open_reader(self) -> sqlite3.Cursor:
-        return self._open("PRAGMA query_only = ON").cursor()
-
-    def _ready_writer(self) -> Connection:
-        """The writer; another one where an interrupt kept the last transaction from its end."""
-        writer = self._writer
-        if writer is not None and not writer.in_transaction:
-            return writer
-        self._drop_writer()
-        return self._open_writer()
+        return self._open("PRAGMA query_only = ON", self._mapped).cursor()
 
     def _open_writer(self) -> Connection:
+        """A new writer, in place of one that was interrupted before the end of a transaction."""
+        self._drop_writer()
         connection = self._open(
             f"PRAGMA synchronous = {self._synchronous}",
+            self._mapped,
             f"PRAGMA journal_size_limit = {JOURNAL_BYTES}",
             "PRAGMA busy_timeout = 0",  # `_patiently` does the waiting
         )

@@ -74,12 +74,15 @@ class Database(Connections):
             counts if both were evaluated. RETURNING would do the same, and cost a tenth of the
             whole.
         """
-        self._refuse_reentry()
         lock = self._write_lock
+        if lock.held():
+            raise self._reentered()
         try:
             if not lock.acquire(False):
                 self._wait_for_writer()
-            connection = self._ready_writer()
+            connection = self._writer
+            if connection is None or connection.in_transaction:
+                connection = self._open_writer()
             try:
                 given = self._given
                 given.clear()
@@ -97,12 +100,15 @@ class Database(Connections):
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns, run in a write transaction: committed, or undone by an exception."""
-        self._refuse_reentry()
         lock = self._write_lock
+        if lock.held():
+            raise self._reentered()
         try:
             if not lock.acquire(False):
                 self._wait_for_writer()
-            connection = self._ready_writer()
+            connection = self._writer
+            if connection is None or connection.in_transaction:
+                connection = self._open_writer()
             committing = False
             try:
                 self._patiently(connection, "BEGIN IMMEDIATE")
