@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from benchmarks import embedded, envelope, importing, peers, report, scale
+from benchmarks import embedded, envelope, importing, peers, redis, report, scale
 from benchmarks.harness import QUICK, Benchmark, Plan, Result, Workshop, run
 
 HERE = Path(__file__).parent
@@ -36,6 +36,7 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "layers": envelope.layers,
         "compressors": envelope.compressors,
     },
+    "redis": {"redis-bare": redis.redis_bare, "redis-key-value": redis.redis_key_value},
     "importing": {"importing": importing.importing},
 }
 BENCHMARKS = {name: made for group in GROUPS.values() for name, made in group.items()}

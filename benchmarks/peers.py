@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import diskcache  # type: ignore[import-untyped]  # it has no type hints
 import statekeep
@@ -24,6 +24,8 @@ from statekeep import Storage
 from benchmarks.embedded import open_sqlite, putter
 from benchmarks.harness import Bar, Comparison, Repeat, Side, Workshop, calls, faster
 from benchmarks.workload import ENCODED, KEYS, MAPPING, VALUE, fill, key, picks
+
+T = TypeVar("T")
 
 FIVE_TIMES = faster(5)
 
@@ -119,12 +121,12 @@ def _beside(
 
 
 def awaits(
-    runner: asyncio.Runner, function: Callable[[str], Awaitable[Any]], names: Sequence[str]
+    runner: asyncio.Runner, function: Callable[[T], Awaitable[Any]], names: Sequence[T]
 ) -> Repeat:
     """Calls awaited one after the other; starting and leaving the loop is not counted."""
     supply = cycle(names)
 
-    async def timed(batch: list[str]) -> float:
+    async def timed(batch: list[T]) -> float:
         start = time.perf_counter()
         for name in batch:
             await function(name)

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -191,9 +192,7 @@ class SentinelGroup:
                 self.servers.append(RedisProcess(replica, connect=connect))
             eventually(lambda: origin.info()["connected_slaves"] == 2, "two replicas")
             for server in self.servers[1:]:
-                eventually(
-                    lambda server=server: server.info()["master_link_status"] == "up", "link"
-                )
+                eventually(partial(_is_linked, server), "link")
             lines = [
                 f"monitor {self.name} 127.0.0.1 {origin.port} 2",
                 f"down-after-milliseconds {self.name} 700",
@@ -203,7 +202,7 @@ class SentinelGroup:
             for _ in range(3):
                 self.sentinels.append(RedisProcess({"sentinel": lines}, program="redis-sentinel"))
             for sentinel in self.sentinels:
-                eventually(lambda s=sentinel: self._knows_all(s), "Sentinels that know each other")
+                eventually(partial(self._knows_all, sentinel), "Sentinels that know each other")
         except BaseException:
             self.close()
             raise
@@ -256,11 +255,11 @@ class RedisCluster:
         if done.returncode:
             raise AssertionError(f"no Cluster: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         for node in self.nodes:
-            eventually(lambda n=node: _complete(n, len(self.nodes)), "a complete Cluster")
+            eventually(partial(_complete, node, len(self.nodes)), "a complete Cluster")
         if replicas:
             eventually(lambda: len(self.masters()) == 3, "three masters")
             for master in self.masters():
-                eventually(lambda m=master: m.info()["connected_slaves"] == replicas, "replicas")
+                eventually(partial(_has_replicas, master, replicas), "replicas")
 
     @property
     def addresses(self) -> list[str]:
@@ -313,6 +312,14 @@ class RedisCluster:
         """Ends all nodes."""
         for node in self.nodes:
             node.close()
+
+
+def _is_linked(server: RedisProcess) -> bool:
+    return bool(server.info()["master_link_status"] == "up")
+
+
+def _has_replicas(server: RedisProcess, count: int) -> bool:
+    return bool(server.info()["connected_slaves"] == count)
 
 
 def _complete(node: RedisProcess, nodes: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -28,6 +29,27 @@ class Link(Protocol):
 
 
 L = TypeVar("L", bound=Link)
+
+LOST_SECONDS = 0.1
+"""How often a caller who waits looks for connections that were lost: nobody notifies of those."""
+
+
+class Place(Generic[L]):
+    """A connection in use, or one being opened.
+
+    The pool refers to it only weakly: when an interrupt (Ctrl-C) strikes where nothing could give
+    it back, garbage collection closes the connection, and its place is free again.
+
+    Attributes:
+        link: the connection.
+        generation: the pool's when it was lent; later ones do not take it back.
+    """
+
+    __slots__ = ("__weakref__", "generation", "link")
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.link: L
 
 
 class Pool(Generic[L]):
@@ -56,12 +78,13 @@ class Pool(Generic[L]):
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
         self._idle: deque[L] = deque()
-        self._in_use = self._waiting = self._generation = 0
+        self._lent: weakref.WeakSet[Place[L]] = weakref.WeakSet()
+        self._waiting = self._generation = 0
         self._filling = False
         self._closed = False
 
-    def acquire(self) -> tuple[L, int]:
-        """A connection that was alive a moment ago, and the pool's generation.
+    def acquire(self) -> Place[L]:
+        """A connection that was alive a moment ago.
 
         Raises:
             PoolTimeout: all are in use, and none came back in time.
@@ -70,32 +93,34 @@ class Pool(Generic[L]):
             with self._lock:
                 if self._closed:
                     raise Closed("this redis storage is closed; open another one")
-                if not self._idle and self._most is not None and self._in_use >= self._most:
+                if self._all_in_use():
                     self._wait()
-                generation = self._generation
+                place = Place[L](self._generation)
                 link = self._idle.pop() if self._idle else None
-                self._in_use += 1
+                self._lent.add(place)
             try:
-                if link is None:
-                    return self._connect(), generation
-                if link.usable():
-                    return link, generation
+                place.link = link or self._connect()
+                if link is None or link.usable():
+                    return place
             except BaseException:
                 if link is not None:
                     link.close()
-                self._gone()
+                self._gone(place)
                 raise
-            self.discard(link)  # those below it have been idle for longer
+            self.discard(place)  # those below it have been idle for longer
+
+    def _all_in_use(self) -> bool:
+        return self._most is not None and not self._idle and len(self._lent) >= self._most
 
     def _wait(self) -> None:
         deadline = time.monotonic() + self._timeout
         self._waiting += 1
         try:
-            while not self._idle and self._most is not None and self._in_use >= self._most:
+            while self._all_in_use():
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._freed.wait(left):
-                    if self._idle or self._in_use < self._most:
-                        break
+                if left > 0:
+                    self._freed.wait(min(left, LOST_SECONDS))
+                else:
                     raise PoolTimeout(
                         f"redis: all {self._most} connections to {self._server} were in use for "
                         f"{self._timeout:g} s: raise pool_config.max_total, or hold fewer at once"
@@ -105,15 +130,17 @@ class Pool(Generic[L]):
         finally:
             self._waiting -= 1
 
-    def release(self, link: L, generation: int) -> None:
+    def release(self, place: Place[L]) -> None:
         """Takes a connection back whose last answer was read to its end."""
+        link = place.link
         with self._lock:
-            self._in_use -= 1
             keep = (
-                generation == self._generation
+                place in self._lent  # else it was lent before a fork, and is the parent's
+                and place.generation == self._generation
                 and not self._closed
                 and (self._most_idle is None or len(self._idle) < self._most_idle)
             )
+            self._lent.discard(place)
             if keep:
                 link.used = True
                 self._idle.append(link)
@@ -121,17 +148,17 @@ class Pool(Generic[L]):
         if not keep:
             link.close()
 
-    def discard(self, link: L, *, others: bool = True) -> None:
+    def discard(self, place: Place[L], *, others: bool = True) -> None:
         """Closes a broken connection, and with it the idle ones: they broke with it."""
-        link.close()
-        self._gone()
+        place.link.close()
+        self._gone(place)
         if others:
             self.clear()
             self._refill()
 
-    def _gone(self) -> None:
+    def _gone(self, place: Place[L]) -> None:
         with self._lock:
-            self._in_use -= 1
+            self._lent.discard(place)
             self._freed.notify()
 
     def clear(self) -> None:
@@ -146,24 +173,32 @@ class Pool(Generic[L]):
         """Opens connections until as many as configured are open."""
         while True:
             with self._lock:
-                if self._closed or self._in_use + len(self._idle) >= self._least:
+                if self._full():
                     return
-                self._in_use += 1
-                generation = self._generation
+                place = Place[L](self._generation)
+                self._lent.add(place)
             try:
-                link = self._connect()
+                place.link = self._connect()
             except BaseException:
-                self._gone()
+                self._gone(place)
                 raise
-            self.release(link, generation)
+            self.release(place)
+
+    def _full(self) -> bool:
+        return self._closed or len(self._lent) + len(self._idle) >= self._least
 
     def _refill(self) -> None:
         """Brings the pool back to its minimum, without keeping the caller."""
-        with self._lock:
-            if self._closed or self._filling or self._in_use + len(self._idle) >= self._least:
-                return
-            self._filling = True
-        threading.Thread(target=self._fill_later, name="statekeep-redis-pool", daemon=True).start()
+        try:
+            with self._lock:
+                if self._filling or self._full():
+                    return
+                self._filling = True
+            name = "statekeep-redis-pool"
+            threading.Thread(target=self._fill_later, name=name, daemon=True).start()
+        except BaseException:
+            self._filling = False
+            raise
 
     def _fill_later(self) -> None:
         try:
@@ -177,7 +212,7 @@ class Pool(Generic[L]):
     def stats(self) -> PoolStats:
         """In use, idle, waiting."""
         with self._lock:
-            return PoolStats(in_use=self._in_use, idle=len(self._idle), waiting=self._waiting)
+            return PoolStats(in_use=len(self._lent), idle=len(self._idle), waiting=self._waiting)
 
     def close(self) -> None:
         """Closes what is idle now and the rest when it comes back; wakes those who wait."""

@@ -40,20 +40,21 @@ class Server:
         """
         again = True
         while True:
-            link, generation = self.pool.acquire()
+            place = self.pool.acquire()
+            link = place.link
             try:
                 replies = link.exchange(commands, patience)
             except Broken as broken:
                 retry = again and link.used and not broken.timed_out
-                self.pool.discard(link)
+                self.pool.discard(place)
                 if not retry or (write and not broken.nothing_applied):
                     raise broken.as_error(write=write) from broken.cause
                 again = False
                 continue
             except BaseException:
-                self.pool.discard(link, others=False)
+                self.pool.discard(place, others=False)
                 raise
-            self.pool.release(link, generation)
+            self.pool.release(place)
             return replies
 
     def run(
