@@ -15,7 +15,7 @@ from collections.abc import Callable
 from zlib import crc32
 
 from statekeep.compressor import Compressor
-from statekeep.errors import CorruptValue, StorageError
+from statekeep.errors import CorruptValue, PluginError, StorageError
 
 MAGIC = b"\xd5K"
 FORMAT = 1
@@ -73,7 +73,7 @@ def unwrap(key: str, stored: bytes, compressor: Callable[[str], Compressor], lim
 
     Raises:
         CorruptValue: the bytes are damaged, belong to another key, or are no envelope.
-        PluginError: the compressor that made them is not installed.
+        PluginError: the compressor that made them, or its dictionary, is not there.
     """
     if stored[:PREFIX_BYTES] == PLAIN:
         start = PREFIX_BYTES + TAIL.size
@@ -107,6 +107,8 @@ def _unwrap_compressed(
 def _decompress(key: str, compressor: Compressor, payload: bytes, size: int) -> bytes:
     try:
         return compressor.decompress(payload, size)
+    except PluginError as error:  # nothing is damaged: what reads it is missing
+        raise PluginError(f"the stored value of {key!r} cannot be read: {error}") from error
     except StorageError as error:
         raise _corrupt(key, str(error)) from error
 
