@@ -104,6 +104,11 @@ def train(
     trained = trainer.train([value for _, value in learned], size)
     before = _sizes(held, trainer.with_dictionary(None), compressor)
     after = _sizes(held, trainer.with_dictionary(trained.content), compressor)
+    if after.stored >= before.stored:
+        raise No(
+            f"a dictionary gains nothing on these values: {before.stored} bytes without it, "
+            f"{after.stored} with it; nothing was written"
+        )
     _write(out, trained.content)
     bytes_ = sum(len(value) for _, value in held)
     call.out.record(

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from statekeep import fork
-from statekeep.backend import Backend, Capabilities
+from statekeep.backend import Backend, BackendStats, Capabilities
 from statekeep.cache import Cache
 from statekeep.clock import now_micros, to_micros
 from statekeep.layers.base import Layer
@@ -107,6 +107,18 @@ class CachingLayer(Layer):
                 {key for each in operations if (key := value_key(each)) is not None},
                 {each.key for each in operations if isinstance(each, Add | Remove)},
             )
+
+    def stats(self) -> BackendStats:
+        """See `Backend.stats`; the caches' counters are among the details."""
+        found = self.inner.stats()
+        caches = {"cache.key_value": self._values, "cache.key_set": self._sets}
+        counters = {
+            f"{name}.{counter}": count
+            for name, tickets in caches.items()
+            if tickets is not None
+            for counter, count in asdict(tickets.cache.stats()).items()
+        }
+        return evolve(found, details={**found.details, **counters})
 
     def forget(self, values: Iterable[str], sets: Iterable[str]) -> None:
         """Drops cached entries and sets, and bars reads under way from putting them back."""
