@@ -12,7 +12,17 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from benchmarks import embedded, envelope, importing, peers, report, scale
+from benchmarks import (
+    caching,
+    compression,
+    embedded,
+    envelope,
+    importing,
+    peers,
+    report,
+    scale,
+    servers,
+)
 from benchmarks.harness import QUICK, Benchmark, Plan, Result, Workshop, run
 
 HERE = Path(__file__).parent
@@ -35,6 +45,19 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "envelope-cost": envelope.envelope_cost,
         "layers": envelope.layers,
         "compressors": envelope.compressors,
+    },
+    "compression": {
+        "compression-by-size": compression.by_size,
+        "dictionaries": compression.dictionaries,
+    },
+    "caching": {
+        "cached-get": caching.cached_get,
+        "idle-layers": caching.idle_layers,
+        "hit-rates": caching.hit_rates,
+    },
+    "servers": {
+        "end-to-end": servers.end_to_end,
+        "cached-over-servers": servers.cached_over_servers,
     },
     "importing": {"importing": importing.importing},
 }

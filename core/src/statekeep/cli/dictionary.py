@@ -7,19 +7,20 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from attrs import frozen
 
-from statekeep import envelope, validate
+from statekeep import validate
 from statekeep.cli.call import Call, command, group
 from statekeep.cli.exits import No
 from statekeep.cli.listing import records
-from statekeep.compressor import Compressor, Trainable
-from statekeep.config import StorageConfig
 from statekeep.model import KeyValueRecord, Record, RecordKind
-from statekeep.registry import Registry, default_registry
+
+if TYPE_CHECKING:
+    from statekeep.compressor import Compressor, Trainable
+    from statekeep.config import StorageConfig
 
 app = group("dictionary", "Dictionaries that make small values smaller.")
 
@@ -90,7 +91,7 @@ def train(
         raise typer.BadParameter(f"{out} exists, and values may need it: take another name")
     if not out.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {out.parent}")
-    trainer = _trainer(call.load(), compressor, default_registry())
+    trainer = _trainer(call.load(), compressor)
     with call.storage() as storage:
         found = records(storage.backend, RecordKind.KEY_VALUE, validate.prefix(prefix), None)
         sample = _sample(found, samples)
@@ -129,9 +130,12 @@ def train(
     )
 
 
-def _trainer(config: StorageConfig, name: str, registry: Registry) -> Trainable:
+def _trainer(config: StorageConfig, name: str) -> Trainable:
     """The compressor, with its options in the config where it is there."""
-    plugin = registry.compressor(name)
+    from statekeep.compressor import Trainable
+    from statekeep.registry import default_registry
+
+    plugin = default_registry().compressor(name)
     given = None if config.compression is None else config.compression.compressor
     made = plugin.factory(given if type(given) is plugin.config else plugin.config())
     if not isinstance(made, Trainable):
@@ -158,6 +162,8 @@ def _sample(found: Iterable[Record], most: int) -> Sample:
 
 
 def _sizes(held: Iterable[tuple[str, bytes]], compressor: Compressor, name: str) -> Sizes:
+    from statekeep import envelope
+
     head = envelope.prefix(name)
     payload = stored = 0
     for key, value in held:
