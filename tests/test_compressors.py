@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import struct
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from importlib import import_module
+from importlib.metadata import entry_points
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,10 @@ from typing import Any
 import pytest
 import statekeep
 from statekeep import CorruptValue, PluginError, envelope
+from statekeep.compose import compose
 from statekeep.compressor import Compressor, Trainable
-from statekeep.registry import default_registry
+from statekeep.config import load
+from statekeep.registry import Registry, default_registry
 
 LIMIT = 64 * 2**20
 NAMES = ("gzip", "deflate", "bzip2", "lz4", "zstd")
@@ -210,6 +216,38 @@ def test_garbage_is_refused_by_the_compressor_itself(name: str) -> None:
         except CorruptValue:
             continue
         assert name == "lz4"  # a block has no checksum of its own
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_would_not_shrink_is_stored_plain(name: str) -> None:
+    """It costs the plain envelope, and no decompression."""
+    noise = random.Random(1).randbytes(500)
+    stored = envelope.wrap_compressed("k", noise, envelope.prefix(name), made(name))
+    assert stored == envelope.wrap("k", noise)
+
+
+@pytest.mark.parametrize("name", ["lz4", "zstd"])
+def test_a_value_of_a_plugin_that_is_not_installed_names_what_to_install(
+    name: str, written: Mapping[str, Path]
+) -> None:
+    """And the key; nothing is damaged."""
+    installed = [each for each in entry_points(group="statekeep") if each.name != name]
+    config = load({"sqlite": {"path": str(written[name])}})
+    with (
+        compose(config, Registry(installed)) as storage,
+        pytest.raises(PluginError, match=f"'small' cannot be read.*pip install statekeep-{name}"),
+    ):
+        storage.values.get("small")
+
+
+def test_a_plugin_whose_library_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin is there, what it stands on is not."""
+    monkeypatch.setitem(sys.modules, "lz4.block", None)
+    for module in ("driver", "compressor"):
+        monkeypatch.delitem(sys.modules, f"statekeep_lz4.{module}", raising=False)
+        monkeypatch.delattr(import_module("statekeep_lz4"), module, raising=False)
+    with pytest.raises(PluginError, match="compressor 'lz4' cannot be loaded: "):
+        statekeep.open({"memory": {}, "compression": "lz4"})
 
 
 def test_a_level_out_of_range_names_the_option() -> None:

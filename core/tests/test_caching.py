@@ -15,7 +15,7 @@ import statekeep
 from attrs import fields
 from statekeep import Entry, Storage, VersionConflict
 from statekeep.cache import CacheStats
-from statekeep.errors import OutcomeUnknown
+from statekeep.errors import ConfigError, OutcomeUnknown
 from statekeep.layers.base import Layer
 from statekeep.layers.caching import CachingLayer
 from statekeep.model import Outcome, Transaction
@@ -445,3 +445,10 @@ def test_without_a_maximum_size_nothing_is_cached() -> None:
     kept = MemoryCache(MemoryCacheConfig(expire_after_access=10))
     kept.put("a", 1, 1)
     assert kept.get("a") is None
+
+
+def test_a_bound_in_bytes_alone_is_a_mistake() -> None:
+    """It would cache nothing, in silence."""
+    options = {"memory": {}, "cache": {"key_value": {"maximum_bytes": 1000}}}
+    with pytest.raises(ConfigError, match=r"cache\.key_value: .* needs a maximum_size"):
+        statekeep.open(options)
