@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -22,7 +23,8 @@ HERE: dict[str, str] = {}
 
 def _enter(namespace: dict[str, Any]) -> None:
     HERE["cwd"] = str(Path.cwd())
-    os.chdir(mkdtemp(prefix="statekeep-docs-"))
+    HERE["folder"] = mkdtemp(prefix="statekeep-docs-")
+    os.chdir(HERE["folder"])
 
 
 def _leave(namespace: dict[str, Any]) -> None:
@@ -30,6 +32,7 @@ def _leave(namespace: dict[str, Any]) -> None:
     if storage is not None:
         storage.close()
     os.chdir(HERE["cwd"])
+    shutil.rmtree(HERE["folder"])
 
 
 pytest_collect_file = Sybil(

@@ -141,6 +141,7 @@ class Plan:
         round_seconds: how long a round should take: shorter than a scheduler's time slice, so
             that most rounds are not interrupted even where others use the machine.
         long_round_seconds: the same where rounds must be long.
+        warm_up: seconds that each side runs before.
         budget: seconds a comparison may take.
         many: how many keys "many" are.
     """
@@ -149,12 +150,19 @@ class Plan:
     fewest: int = 9
     round_seconds: float = 0.001
     long_round_seconds: float = 0.02
+    warm_up: float = 0.3
     budget: float = 1.5
     many: int = 1_000_000
 
 
 QUICK = Plan(
-    rounds=2, fewest=2, round_seconds=0.0002, long_round_seconds=0.0002, budget=0.05, many=5_000
+    rounds=2,
+    fewest=2,
+    round_seconds=0.0002,
+    long_round_seconds=0.0002,
+    warm_up=0.0,
+    budget=0.05,
+    many=5_000,
 )
 """Shows that everything runs, and says nothing about speed."""
 
@@ -221,6 +229,8 @@ def measure(benchmark: str, comparison: Comparison, plan: Plan) -> Result:
     sides = [comparison.ours] + ([comparison.theirs] if comparison.theirs else [])
     with _no_collector():
         seconds = plan.long_round_seconds if comparison.long else plan.round_seconds
+        for side in sides:
+            _warm_up(side, plan.warm_up)
         counts = [_count(side, seconds) for side in sides]
         taken: list[list[float]] = [[] for _ in sides]
         end = time.perf_counter() + plan.budget
@@ -243,8 +253,16 @@ def measure(benchmark: str, comparison: Comparison, plan: Plan) -> Result:
     )
 
 
+def _warm_up(side: Side, seconds: float) -> None:
+    """Fills caches: what was counted before would make short rounds, and those are slow ones."""
+    end, count = time.perf_counter() + seconds, 1
+    while time.perf_counter() < end:
+        side.repeat(count)
+        count = min(2 * count, 100)
+
+
 def _count(side: Side, seconds: float) -> int:
-    """How many calls fill a round; finding out warms caches and statements up."""
+    """How many calls fill a round."""
     count = 1
     while (taken := side.repeat(count)) < seconds / 2:
         count *= 2

@@ -82,7 +82,7 @@ def test_sides_take_turns() -> None:
 
         return Side(name, repeat)
 
-    plan = Plan(rounds=4, fewest=4, budget=0)
+    plan = Plan(rounds=4, fewest=4, warm_up=0, budget=0)
     result = measure("x", Comparison("x", side("a"), side("b")), plan)
     assert "".join(turns[2:]) == "baabbaab"  # the first two find out how long a call takes
     assert result.theirs is not None

@@ -3,9 +3,9 @@
     magic 2 | format 1 | length of name 1 | name | original length 8 | CRC-32 4 | payload
 
 The name is the compressor's, empty where the payload is the value itself. All integers are
-big-endian. The CRC-32 (zlib's, ISO 3309) covers the key, everything before it in the header, the
-original value and, where it is compressed, the payload: so damage to any stored bit is found, and
-so is a value that ended up under another key.
+big-endian. The CRC-32 (zlib's, ISO 3309) covers the key and the original value and, where it is
+compressed, the header and the payload too: so damage to any stored bit is found (a plain
+value's header has one right content), and so is a value that ended up under another key.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ MAX_OVERHEAD = PREFIX_BYTES + MAX_NAME_BYTES + TAIL.size
 """How many bytes longer than the value the stored form can be."""
 
 PLAIN = MAGIC + bytes((FORMAT, 0))
+PLAIN_BYTES = PREFIX_BYTES + TAIL.size
+
+unpack_tail = TAIL.unpack_from
+pack_plain = struct.Struct(">4sQI").pack
 
 
 def prefix(name: str) -> bytes:
@@ -40,9 +44,7 @@ def prefix(name: str) -> bytes:
 
 def wrap(key: str, value: bytes) -> bytes:
     """The stored form of a value, uncompressed."""
-    size = len(value)
-    crc = crc32(value, _seed(key, PLAIN, size))
-    return PLAIN + TAIL.pack(size, crc) + value
+    return pack_plain(PLAIN, len(value), crc32(value, crc32(key.encode()))) + value
 
 
 def wrap_compressed(key: str, value: bytes, head: bytes, compressor: Compressor) -> bytes:
@@ -76,11 +78,10 @@ def unwrap(key: str, stored: bytes, compressor: Callable[[str], Compressor], lim
         PluginError: the compressor that made them, or its dictionary, is not there.
     """
     if stored[:PREFIX_BYTES] == PLAIN:
-        start = PREFIX_BYTES + TAIL.size
-        value = stored[start:]
-        if len(stored) >= start:
-            size, crc = TAIL.unpack_from(stored, PREFIX_BYTES)
-            if size == len(value) and crc == crc32(value, _seed(key, PLAIN, size)):
+        value = stored[PLAIN_BYTES:]
+        if len(stored) >= PLAIN_BYTES:
+            size, crc = unpack_tail(stored, PREFIX_BYTES)
+            if size == len(value) and crc == crc32(value, crc32(key.encode())):
                 return value
         raise _corrupt(key, "its checksum, its length or its key does not match")
     return _unwrap_compressed(key, stored, compressor, limit)

@@ -49,6 +49,8 @@ class Session:
 
     def _check_size(self, operation: Operation) -> None:
         if isinstance(operation, Put):
+            if len(operation.value) <= self.max_value_bytes:
+                return
             validate.size(operation.value, self.max_value_bytes, f"the value of {operation.key!r}")
         elif isinstance(operation, Schedule):
             name = f"{operation.queue!r}/{operation.id!r}"

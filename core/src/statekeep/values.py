@@ -22,10 +22,11 @@ BACKOFF = 0.001, 0.1
 class KeyValues:
     """Values by key, each with a version that no other write of the key ever has."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_get_many", "_session")
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._get_many = session.backend.get_many
 
     def get(self, key: str) -> Entry | None:
         """The entry of a key, or None where it is absent or expired.
@@ -33,11 +34,11 @@ class KeyValues:
         Raises:
             CorruptValue: the stored bytes are damaged.
         """
-        return self._session.backend.get_many((validate.key(key),)).get(key)
+        return self._get_many((validate.key(key),)).get(key)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Entry]:
         """The entries of several keys, absent ones left out; one snapshot where the store can."""
-        return self._session.backend.get_many(_keys(keys))
+        return self._get_many(_keys(keys))
 
     def put(
         self,

@@ -146,12 +146,15 @@ def test_an_interrupt_is_silent_and_cleans_up(process, number: signal.Signals) -
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    assert running.stdout
-    for shown in running.stdout:
-        if b"set contains" in shown:  # from here on it writes
-            break
-    running.send_signal(number)
-    _, err = running.communicate(timeout=30)
+    try:
+        assert running.stdout
+        for shown in running.stdout:
+            if b"set contains" in shown:  # from here on it writes
+                break
+        running.send_signal(number)
+        _, err = running.communicate(timeout=30)
+    finally:
+        running.kill()
     assert (running.returncode, err) == (130, b"")
     for kind in ("values", "sets", "deferred"):
         assert process("list", "--kind", kind).raw == b""

@@ -10,7 +10,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -1223,3 +1223,59 @@ class KindsMixedInScan(Planted):
         values = super().scan(RecordKind.KEY_VALUE, prefix=prefix, limit=limit, cursor=None)
         extra = [KeySetRecord(r.key) for r in values.items if isinstance(r, KeyValueRecord)]
         return Page((*page.items, *extra))
+
+
+# Interrupts
+
+
+@caught_by("test_interrupts_leave_the_storage_usable")
+class LockLeftByInterrupt(Planted):
+    """The lock is taken before the block that frees it."""
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        self._lock.acquire()
+        time.sleep(0.001)
+        try:
+            pass
+        finally:
+            self._lock.release()
+        return super().get_many(keys)
+
+
+@caught_by("test_interrupts_leave_no_transaction_half_done")
+class HalfDoneByInterrupt(Planted):
+    """An interrupt between two operations keeps the first."""
+
+    class state(State):
+        def apply(self, transaction: Transaction) -> Committed | Conflict:
+            return self._apply_all(transaction)
+
+        def _apply(self, operation: Operation, applied: Applied) -> None:
+            super()._apply(operation, applied)
+            time.sleep(0.0005)
+
+
+@caught_by("test_interrupts_never_show_another_calls_answer")
+class InterruptSwallowed(Planted):
+    """A bare `except` around a wait takes Ctrl-C for a lost answer, and asks again."""
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        with suppress(BaseException):
+            time.sleep(0.001)
+        return super().get_many(keys)
+
+
+@caught_by("test_interrupts_never_show_another_calls_answer")
+class AnswerLeftByInterrupt(Planted):
+    """What an interrupted call did not read is the next call's answer."""
+
+    unread: list[dict[str, Entry]]
+
+    def __init__(self, clock: Callable[[], int] = now_micros) -> None:
+        super().__init__(clock)
+        self.unread = []
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        self.unread.append(super().get_many(keys))
+        time.sleep(0.001)
+        return self.unread.pop(0)

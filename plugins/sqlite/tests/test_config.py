@@ -133,3 +133,13 @@ def test_durable_means_through_a_power_failure(synchronous: str, durable: bool) 
     """`normal` may forget the last transactions then, so it is not declared durable."""
     backend = SqliteBackend(SqliteConfig(path="never.db", synchronous=synchronous))
     assert backend.capabilities.durable is durable
+
+
+def test_a_file_mapped_into_memory(path: Path) -> None:
+    """Every connection maps as much as the option says, and reads what was written."""
+    with statekeep.open({"sqlite": {"path": str(path), "mmap_size": 2**20}}) as storage:
+        storage.values.put("key", b"value")
+        assert storage.values.get("key").value == b"value"
+        database = storage.backend.inner._database
+        for connection in database._alive:
+            assert connection.execute("PRAGMA mmap_size").fetchone() == (2**20,)

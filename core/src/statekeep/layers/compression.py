@@ -10,6 +10,7 @@ from attrs import evolve
 from statekeep import envelope
 from statekeep.backend import Backend, Capabilities
 from statekeep.compressor import Compressor
+from statekeep.envelope import unwrap
 from statekeep.layers.base import Layer
 from statekeep.model import (
     DeferredMessage,
@@ -24,6 +25,8 @@ from statekeep.model import (
     Restore,
     Schedule,
     Transaction,
+    with_operations,
+    with_value,
 )
 
 
@@ -57,8 +60,10 @@ class CompressionLayer(Layer):
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""
         found = self.inner.get_many(keys)
+        find, limit = self._find, self._limit
         for key, entry in found.items():
-            found[key] = self._open_entry(key, entry)
+            value = unwrap(key, entry.value, find, limit)
+            found[key] = Entry(value, entry.version, entry.expires)
         return found
 
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
@@ -77,15 +82,14 @@ class CompressionLayer(Layer):
         """See `Backend.commit`."""
         return self.inner.commit(
             [
-                Transaction([self._close(operation) for operation in transaction.operations])
+                with_operations(tuple([self._close(each) for each in transaction.operations]))
                 for transaction in transactions
             ]
         )
 
     def _close(self, operation: Operation) -> Operation:
         if isinstance(operation, Put):
-            stored = self._wrap(operation.key, operation.value)
-            return Put(operation.key, stored, operation.expected, operation.ttl)
+            return with_value(operation, self._wrap(operation.key, operation.value))
         if isinstance(operation, Schedule):
             stored = self._wrap(_payload_key(operation.name), operation.payload)
             return Schedule(*operation.name, operation.due, stored)
@@ -110,12 +114,12 @@ class CompressionLayer(Layer):
         return record
 
     def _open_entry(self, key: str, entry: Entry) -> Entry:
-        value = envelope.unwrap(key, entry.value, self._find, self._limit)
+        value = unwrap(key, entry.value, self._find, self._limit)
         return Entry(value, entry.version, entry.expires)
 
     def _open_message(self, message: DeferredMessage) -> DeferredMessage:
         key = _payload_key(message.name)
-        payload = envelope.unwrap(key, message.payload, self._find, self._limit)
+        payload = unwrap(key, message.payload, self._find, self._limit)
         return evolve(message, payload=payload)
 
     def _wrap(self, key: str, value: bytes) -> bytes:

@@ -42,6 +42,7 @@ class SqliteBackend(Backend):
             location,
             synchronous=config.synchronous,
             busy_timeout=config.busy_timeout,
+            mmap_size=config.mmap_size,
             read_only=read_only,
         )
         self._capabilities = Capabilities(

@@ -28,6 +28,12 @@ class SqliteConfig:
         "milliseconds to wait while another writer holds the file",
         between(0, 3_600_000),
     )
+    mmap_size: int = option(
+        0,
+        "bytes of the file to map into memory for reading: faster among millions of keys, but a "
+        "disk that fails, or a file that somebody cuts short, then ends the process",
+        between(0, 2**40),
+    )
     read_only: bool = option(False, "read only: every write is refused")
     create: bool = option(True, "create the file and its tables where they are missing")
     integrity_check: str = option(

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 from weakref import WeakSet
 
 from statekeep.backend import PoolStats
@@ -74,14 +75,21 @@ class Connections:
     """Any number of readers, handed out last in first out, and one writer under a lock."""
 
     def __init__(
-        self, location: Location, *, synchronous: str, busy_timeout: int, read_only: bool
+        self,
+        location: Location,
+        *,
+        synchronous: str,
+        busy_timeout: int,
+        mmap_size: int,
+        read_only: bool,
     ) -> None:
         self.location = location
         self.path = location.path
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
-        self._idle: deque[Connection] = deque()
+        self._mapped = f"PRAGMA mmap_size = {mmap_size}"
+        self._idle: deque[sqlite3.Cursor] = deque()  # a new cursor for each read takes longer
         self._alive: WeakSet[Connection] = WeakSet()  # one lost by an interrupt is closed with it
         self._writer: Connection | None = None
         self._given: dict[int, int] = {}
@@ -145,12 +153,11 @@ class Connections:
         self._forking, self._waiting = [], set()
         self._idle, self._alive, self._writer = deque(), WeakSet(), None
 
-    def _refuse_reentry(self) -> None:
-        if self._write_lock.held():
-            raise Unavailable(
-                f"SQLite file {self.path}: a signal handler or finalizer wrote in the middle of "
-                "another write of its thread; nothing of it was applied"
-            )
+    def _reentered(self) -> Unavailable:
+        return Unavailable(
+            f"SQLite file {self.path}: a signal handler or finalizer wrote in the middle of "
+            "another write of its thread; nothing of it was applied"
+        )
 
     def _wait_for_writer(self) -> None:
         self._waiting.add(threading.get_ident())
@@ -164,43 +171,38 @@ class Connections:
                 f"{self._busy_timeout} ms (busy_timeout); nothing was applied"
             )
 
-    def _give_back(self, connection: Connection) -> None:
-        if len(self._idle) >= MAX_IDLE:
-            self._retire(connection)
-            return
-        self._idle.append(connection)
-        if self._draining:  # looked at after the append: whoever comes second sees the other
-            self._drain()
-
-    def _drain(self) -> None:
+    def _drain(self, keep: int = 0) -> None:
         with suppress(IndexError):
-            while True:
-                self._retire(self._idle.pop())
+            while len(self._idle) > keep:
+                self._retire(self._idle.pop().connection)
+
+    def _shrink(self) -> None:
+        """Called after a reader came back, where a fork or `close` waits or they are many.
+
+        After, not before: whoever comes second sees the other.
+        """
+        self._drain(0 if self._draining else MAX_IDLE)
 
     def _drop_writer(self) -> None:
         connection, self._writer = self._writer, None
         if connection is not None:
             self._retire(connection)
 
-    def _retire(self, connection: Connection) -> None:
+    def _retire(self, connection: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
             connection.close()
-        self._alive.discard(connection)  # only now: a fork waits until the last one is closed
+        # Only now: a fork waits until the last one is closed.
+        self._alive.discard(cast(Connection, connection))
 
-    def _open_reader(self) -> Connection:
-        return self._open("PRAGMA query_only = ON")
-
-    def _ready_writer(self) -> Connection:
-        """The writer; another one where an interrupt kept the last transaction from its end."""
-        writer = self._writer
-        if writer is not None and not writer.in_transaction:
-            return writer
-        self._drop_writer()
-        return self._open_writer()
+    def _open_reader(self) -> sqlite3.Cursor:
+        return self._open("PRAGMA query_only = ON", self._mapped).cursor()
 
     def _open_writer(self) -> Connection:
+        """A new writer, in place of one that was interrupted before the end of a transaction."""
+        self._drop_writer()
         connection = self._open(
             f"PRAGMA synchronous = {self._synchronous}",
+            self._mapped,
             f"PRAGMA journal_size_limit = {JOURNAL_BYTES}",
             "PRAGMA busy_timeout = 0",  # `_patiently` does the waiting
         )

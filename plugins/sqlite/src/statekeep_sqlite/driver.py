@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from statekeep.errors import ConfigError
 
-from statekeep_sqlite.connections import Connections
+from statekeep_sqlite.connections import MAX_IDLE, Connections
 from statekeep_sqlite.failures import HARMLESS, code
 
 T = TypeVar("T")
@@ -30,36 +30,40 @@ class Database(Connections):
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows of one SELECT, which sees one instant."""
         try:
-            connection = self._idle.pop()
+            reader = self._idle.pop()
         except IndexError:
-            connection = self._open_reader()
+            reader = self._open_reader()
         try:
-            rows = connection.execute(sql, parameters).fetchall()
+            rows = reader.execute(sql, parameters).fetchall()
         except BaseException as error:
-            self._retire(connection)
+            self._retire(reader.connection)
             if isinstance(error, sqlite3.Error):
                 raise self._translated(error) from error
             raise
-        self._give_back(connection)
+        self._idle.append(reader)
+        if self._draining or len(self._idle) > MAX_IDLE:
+            self._shrink()
         return rows
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """A connection on which all SELECTs see one instant."""
         try:
-            connection = self._idle.pop()
+            reader = self._idle.pop()
         except IndexError:
-            connection = self._open_reader()
+            reader = self._open_reader()
         try:
-            connection.execute("BEGIN")
-            yield connection
-            connection.execute("COMMIT")
+            reader.execute("BEGIN")
+            yield reader.connection
+            reader.execute("COMMIT")
         except BaseException as error:
-            self._retire(connection)
+            self._retire(reader.connection)
             if isinstance(error, sqlite3.Error):
                 raise self._translated(error) from error
             raise
-        self._give_back(connection)
+        self._idle.append(reader)
+        if self._draining or len(self._idle) > MAX_IDLE:
+            self._shrink()
 
     def write_alone(self, sql: str, parameters: Sequence[Any]) -> int | None:
         """Runs one changing statement, which is a transaction by itself.
@@ -70,12 +74,15 @@ class Database(Connections):
             counts if both were evaluated. RETURNING would do the same, and cost a tenth of the
             whole.
         """
-        self._refuse_reentry()
         lock = self._write_lock
+        if lock.held():
+            raise self._reentered()
         try:
             if not lock.acquire(False):
                 self._wait_for_writer()
-            connection = self._ready_writer()
+            connection = self._writer
+            if connection is None or connection.in_transaction:
+                connection = self._open_writer()
             try:
                 given = self._given
                 given.clear()
@@ -93,12 +100,15 @@ class Database(Connections):
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns, run in a write transaction: committed, or undone by an exception."""
-        self._refuse_reentry()
         lock = self._write_lock
+        if lock.held():
+            raise self._reentered()
         try:
             if not lock.acquire(False):
                 self._wait_for_writer()
-            connection = self._ready_writer()
+            connection = self._writer
+            if connection is None or connection.in_transaction:
+                connection = self._open_writer()
             committing = False
             try:
                 self._patiently(connection, "BEGIN IMMEDIATE")

@@ -16,7 +16,7 @@ from statekeep_sqlite.rows import damaged, entry
 MOST_KEYS = 512
 """Keys asked for in one statement; above, several read one snapshot."""
 
-GET = "SELECT key, version, expires, value FROM key_value_storage WHERE key = ?"
+GET = "SELECT version, expires, value FROM key_value_storage WHERE key = ?"
 GET_MANY = "SELECT key, version, expires, value FROM key_value_storage WHERE key IN ({})"
 VERSIONS = "SELECT key, version, expires FROM key_value_storage WHERE key IN ({})"
 MEMBERS = "SELECT key, member FROM key_set_storage WHERE key = ?"
@@ -27,17 +27,21 @@ PAGE = "SELECT member FROM key_set_storage WHERE key = ? AND member > ? ORDER BY
 
 def get_many(database: Database, keys: Sequence[str], clock: Callable[[], int]) -> dict[str, Entry]:
     """See `Backend.get_many`."""
-    rows = database.read(GET, keys) if len(keys) == 1 else _read_many(database, GET_MANY, keys)
-    found: dict[str, Entry] = {}
-    now = None
-    for key, version, expires, value in rows:
-        if expires is None and type(value) is bytes:
-            found[key] = Entry(value, version)
-            continue
-        now = clock() if now is None else now
-        if type(expires) is not int or expires > now:
-            found[key] = entry(key, version, expires, value)
-    return found
+    if len(keys) == 1:
+        rows = database.read(GET, keys)
+        if rows:
+            version, expires, value = rows[0]
+            if expires is None and type(value) is bytes:
+                return {keys[0]: Entry(value, version)}
+        rows = [(keys[0], *row) for row in rows]
+    else:
+        rows = _read_many(database, GET_MANY, keys)
+    now = clock()
+    return {
+        key: entry(key, version, expires, value)
+        for key, version, expires, value in rows
+        if type(expires) is not int or expires > now
+    }
 
 
 def members_many(database: Database, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
