@@ -12,7 +12,18 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from benchmarks import embedded, envelope, importing, peers, redis, report, scale
+from benchmarks import (
+    caching,
+    compression,
+    embedded,
+    envelope,
+    importing,
+    peers,
+    redis,
+    report,
+    scale,
+    servers,
+)
 from benchmarks.harness import QUICK, Benchmark, Plan, Result, Workshop, run
 
 HERE = Path(__file__).parent
@@ -37,6 +48,19 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "compressors": envelope.compressors,
     },
     "redis": {"redis-bare": redis.redis_bare, "redis-key-value": redis.redis_key_value},
+    "compression": {
+        "compression-by-size": compression.by_size,
+        "dictionaries": compression.dictionaries,
+    },
+    "caching": {
+        "cached-get": caching.cached_get,
+        "idle-layers": caching.idle_layers,
+        "hit-rates": caching.hit_rates,
+    },
+    "servers": {
+        "end-to-end": servers.end_to_end,
+        "cached-over-servers": servers.cached_over_servers,
+    },
     "importing": {"importing": importing.importing},
 }
 BENCHMARKS = {name: made for group in GROUPS.values() for name, made in group.items()}

@@ -57,7 +57,7 @@ def layers(workshop: Workshop) -> Iterator[Comparison]:
         yield Comparison(
             "sqlite get, cached, beside the backend",
             Side("values.get", calls(storage.values.get, picks())),
-            Side("backend.get_many", calls(_getter(_innermost(storage.backend)), picks())),
+            Side("backend.get_many", calls(getter(innermost(storage.backend)), picks())),
         )
 
 
@@ -106,11 +106,11 @@ def _none(name: str) -> Compressor:
 
 
 def _composed(what: str, storage: Storage) -> Iterator[Comparison]:
-    inner = _innermost(storage.backend)
+    inner = innermost(storage.backend)
     yield Comparison(
         f"{what} get, composed, beside the backend",
         Side("values.get", calls(storage.values.get, picks())),
-        Side("backend.get_many", calls(_getter(inner), picks())),
+        Side("backend.get_many", calls(getter(inner), picks())),
     )
 
     def commit(name: str) -> object:
@@ -123,11 +123,13 @@ def _composed(what: str, storage: Storage) -> Iterator[Comparison]:
     )
 
 
-def _innermost(backend: Backend) -> Backend:
+def innermost(backend: Backend) -> Backend:
+    """The backend under all layers."""
     while isinstance(inner := getattr(backend, "inner", None), Backend):
         backend = inner
     return backend
 
 
-def _getter(backend: Backend) -> Callable[[str], object]:
+def getter(backend: Backend) -> Callable[[str], object]:
+    """Reads of one key."""
     return lambda name: backend.get_many((name,))

@@ -15,6 +15,13 @@ LIBRARIES = (
     "attrs",
     "cattrs",
     "pluggy",
+    "lz4",
+    "zstandard",
+    "isal",
+    "zlib-ng",
+    "cachebox",
+    "moka-py",
+    "theine",
     "py-key-value-aio",
     "diskcache",
 )

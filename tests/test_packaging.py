@@ -12,6 +12,36 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = sorted([ROOT / "core", *(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))])
 CORE_DEPENDENCIES = {"pluggy", "attrs", "cattrs", "typing-extensions"}
+COMPRESSORS = ("lz4", "zstd")
+
+MISSING = """
+try:
+    statekeep.open("redis://localhost")
+except statekeep.PluginError as error:
+    print(error)
+"""
+ONE_BACKEND = (
+    """
+import statekeep
+with statekeep.open({{"{plugin}": {{}}}}) as storage:
+    version = storage.values.put("k", b"v", expected=0)
+    assert storage.values.get("k").version == version
+"""
+    + MISSING
+)
+ONE_COMPRESSOR = (
+    """
+import statekeep
+from statekeep import envelope
+from statekeep.registry import default_registry
+plugin = default_registry().compressor("{plugin}")
+compressor = plugin.factory(plugin.config())
+stored = envelope.wrap_compressed("k", b"v" * 1000, envelope.prefix("{plugin}"), compressor)
+assert len(stored) < 100
+assert envelope.unwrap("k", stored, lambda name: compressor, 1000) == b"v" * 1000
+"""
+    + MISSING
+)
 
 
 def project(package: Path) -> dict[str, Any]:
@@ -47,6 +77,14 @@ def test_the_core_depends_on_three_libraries_only() -> None:
     assert names == {"pluggy", "attrs", "cattrs"}
 
 
+def test_every_plugin_is_an_extra_of_the_core() -> None:
+    """`pip install "statekeep[lz4]"` gets the plugin."""
+    extras = project(ROOT / "core")["optional-dependencies"]
+    for package in PACKAGES[1:]:
+        if package.name in ("lz4", "memory", "sqlite", "zstd"):
+            assert extras[package.name] == [f"statekeep-{package.name}==0.1.0"]
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
@@ -72,7 +110,7 @@ def test_every_package_builds_a_wheel_of_its_own(wheels: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plugin", ["sqlite", "memory"])
+@pytest.mark.parametrize("plugin", ["sqlite", "memory", "lz4", "zstd"])
 def test_the_core_and_one_plugin_install_alone(wheels: Path, tmp_path: Path, plugin: str) -> None:
     """An empty environment gets only that plugin's dependencies, and the storage opens."""
     environment = tmp_path / "env"
@@ -88,14 +126,7 @@ def test_the_core_and_one_plugin_install_alone(wheels: Path, tmp_path: Path, plu
     own = {each.split(">")[0].split("=")[0] for each in dependencies}
     wanted = {"statekeep", f"statekeep-{plugin}"} | own | CORE_DEPENDENCIES
     assert names - {"pip", "setuptools", "wheel"} == wanted
-    program = (
-        f"import statekeep\n"
-        f"with statekeep.open({{'{plugin}': {{}}}}) as storage:\n"
-        f"    version = storage.values.put('k', b'v', expected=0)\n"
-        f"    assert storage.values.get('k').version == version\n"
-        f"try:\n    statekeep.open('redis://localhost')\n"
-        f"except statekeep.PluginError as error:\n    print(error)\n"
-    )
+    program = (ONE_COMPRESSOR if plugin in COMPRESSORS else ONE_BACKEND).format(plugin=plugin)
     done = subprocess.run(
         [str(python), "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )

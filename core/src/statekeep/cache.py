@@ -10,12 +10,13 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class CacheStats:
-    """Counters since the cache was made, and its present size in entries."""
+    """Counters since the cache was made, and its present size in entries and bytes."""
 
     hits: int = 0
     misses: int = 0
     evictions: int = 0
     size: int = 0
+    bytes: int = 0
 
 
 class Cache(ABC):

@@ -8,6 +8,7 @@ from functools import cache
 from statekeep.backend import Backend
 from statekeep.compressor import Compressor
 from statekeep.config import CacheConfig, CompressionConfig, StorageConfig
+from statekeep.errors import PluginError
 from statekeep.layers.caching import CachingLayer
 from statekeep.layers.compression import CompressionLayer
 from statekeep.registry import Registry, default_registry
@@ -44,21 +45,26 @@ def _compressed(backend: Backend, config: CompressionConfig | None, registry: Re
     if config is None and not capabilities.durable and not capabilities.shared:
         return backend  # what only this process holds needs no envelope
     find = _finder(registry, config)
-    if config is None:
+    for reader in () if config is None else config.readers:
+        find(registry.offering(registry.compressors, reader).name)  # a bad one is found at once
+    if config is None or config.compressor is None:
         return CompressionLayer(backend, find, name="", min_size=0)
     plugin = registry.offering(registry.compressors, config.compressor)
     return CompressionLayer(backend, find, plugin.name, config.min_size)
 
 
 def _finder(registry: Registry, config: CompressionConfig | None) -> Callable[[str], Compressor]:
-    """Compressors by name: the configured one as configured, any other with its defaults."""
+    """Compressors by name: those in the config as configured, any other with its defaults."""
+    configured = () if config is None else (config.compressor, *config.readers)
 
     @cache
     def find(name: str) -> Compressor:
         plugin = registry.compressor(name)
-        if config is not None and type(config.compressor) is plugin.config:
-            return plugin.factory(config.compressor)
-        return plugin.factory(plugin.config())
+        options = next((each for each in configured if type(each) is plugin.config), None)
+        try:
+            return plugin.factory(plugin.config() if options is None else options)
+        except ImportError as error:
+            raise PluginError(f"compressor {name!r} cannot be loaded: {error}") from error
 
     return find
 

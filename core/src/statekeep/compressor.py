@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bz2
-import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from attrs import frozen
 
+from statekeep import deflate
 from statekeep.errors import CorruptValue
 from statekeep.hookspecs import CompressorPlugin, hookimpl
 from statekeep.options import between, option
@@ -26,7 +27,37 @@ class Compressor(ABC):
 
         Raises:
             CorruptValue: `data` was not made by `compress`.
+            PluginError: what it takes to read `data`, such as a dictionary, is not there.
         """
+
+
+@frozen
+class TrainedDictionary:
+    """What training made; `id` stands in everything that is compressed with it."""
+
+    id: int
+    content: bytes
+
+
+class Trainable(Compressor):
+    """A compressor that can learn what many small values have in common.
+
+    Optional: `statekeep dictionary train` asks for it, nothing else does. It is part of the
+    contract because the command reads a storage, which is the core's, and trains, which only the
+    plugin can, and neither may import the other.
+    """
+
+    @abstractmethod
+    def train(self, samples: Sequence[bytes], size: int) -> TrainedDictionary:
+        """A dictionary of at most `size` bytes.
+
+        Raises:
+            InvalidArgument: the samples are too few, too short, or have nothing in common.
+        """
+
+    @abstractmethod
+    def with_dictionary(self, dictionary: bytes | None) -> Compressor:
+        """The same compressor and level, writing with this dictionary, or without any."""
 
 
 @frozen(kw_only=True)
@@ -51,22 +82,25 @@ class Bzip2Config:
 
 
 class ZlibCompressor(Compressor):
-    """Deflate, framed as `wbits` says: 15 zlib, 31 gzip (see zlib's manual, deflateInit2)."""
+    """Deflate, framed as `wbits` says: 15 zlib, 31 gzip (see zlib's manual, deflateInit2).
+
+    What one implementation of `statekeep.deflate` writes, every other reads.
+    """
 
     def __init__(self, level: int, wbits: int) -> None:
-        self._level = level
+        self._use = deflate.implementation(level)
         self._wbits = wbits
 
     def compress(self, data: bytes) -> bytes:
         """See `Compressor.compress`."""
-        return zlib.compress(data, self._level, self._wbits)
+        return self._use.compress(data, self._wbits)
 
     def decompress(self, data: bytes, size: int) -> bytes:
         """See `Compressor.decompress`."""
-        machine = zlib.decompressobj(self._wbits)
+        machine = self._use.decompressor(self._wbits)
         try:
-            result = machine.decompress(data, size + 1)
-        except zlib.error as error:
+            result: bytes = machine.decompress(data, size + 1)
+        except (self._use.error, OverflowError, MemoryError) as error:
             raise CorruptValue(f"deflate data is damaged: {error}") from error
         if not machine.eof or machine.unused_data:
             raise CorruptValue("deflate data does not end where it should")
@@ -88,7 +122,7 @@ class Bzip2Compressor(Compressor):
         machine = bz2.BZ2Decompressor()
         try:
             result = machine.decompress(data, size + 1)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError, MemoryError) as error:
             raise CorruptValue(f"bzip2 data is damaged: {error}") from error
         if not machine.eof or machine.unused_data:
             raise CorruptValue("bzip2 data does not end where it should")

@@ -27,15 +27,20 @@ DEFAULT_CACHE = "memory"
 
 @frozen(kw_only=True)
 class CompressionConfig:
-    """How new values are compressed.
+    """How new values are compressed, and what it takes to read older ones.
 
     Attributes:
-        compressor: the config object of a compressor plugin, such as `GzipConfig(level=9)`.
+        compressor: the config object of a compressor plugin, such as `GzipConfig(level=9)`; None
+            stores new values plain.
         min_size: values with fewer bytes are stored plain.
+        readers: config objects of other compressors, for what they wrote; one that is not named
+            reads with its defaults. It takes them where a compressor needs more than its name to
+            read, such as a dictionary.
     """
 
     compressor: Any
     min_size: int = option(128, "bytes below which a value is stored plain", at_least(0))
+    readers: tuple[Any, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -189,8 +194,9 @@ def _compression(value: Any, problems: Problems, registry: Registry) -> Compress
     path = "storage.compression"
     options = {"name": value} if isinstance(value, str) else table(value, path, problems)
     name = options.pop("name", None) or options.pop("mode", None)
+    readers = _readers(options.pop("readers", None), name, problems, registry)
     if value is None or name in NO_COMPRESSION:
-        return None
+        return CompressionConfig(compressor=None, readers=readers) if readers else None
     if not isinstance(name, str):
         problems.add(f"{path}.name", "must name a compressor, or be none")
         return None
@@ -202,7 +208,20 @@ def _compression(value: Any, problems: Problems, registry: Registry) -> Compress
     built: CompressionConfig | None = build(
         CompressionConfig, {"compressor": compressor, **ours}, path, problems
     )
-    return built
+    return None if built is None else attrs.evolve(built, readers=readers)
+
+
+def _readers(value: Any, writer: Any, problems: Problems, registry: Registry) -> tuple[Any, ...]:
+    path = "storage.compression.readers"
+    built: list[Any] = []
+    for name, options in table(value, path, problems).items():
+        if name == writer:
+            problems.add(f"{path}.{name}", "writes too: give its options beside its name")
+            continue
+        plugin = _look_up(registry, registry.compressors, name, f"{path}.{name}", problems)
+        if plugin is not None:
+            built.append(build(plugin.config, options, f"{path}.{name}", problems))
+    return tuple(built)
 
 
 def _cache(value: Any, problems: Problems, registry: Registry) -> CacheConfig | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from zlib import crc32
 
 from statekeep.compressor import Compressor
-from statekeep.errors import CorruptValue, StorageError
+from statekeep.errors import CorruptValue, PluginError, StorageError
 
 MAGIC = b"\xd5K"
 FORMAT = 1
@@ -75,7 +75,7 @@ def unwrap(key: str, stored: bytes, compressor: Callable[[str], Compressor], lim
 
     Raises:
         CorruptValue: the bytes are damaged, belong to another key, or are no envelope.
-        PluginError: the compressor that made them is not installed.
+        PluginError: the compressor that made them, or its dictionary, is not there.
     """
     if stored[:PREFIX_BYTES] == PLAIN:
         value = stored[PLAIN_BYTES:]
@@ -99,15 +99,20 @@ def _unwrap_compressed(
     size, crc = TAIL.unpack_from(stored, end)
     if size > limit:
         raise _corrupt(key, f"it claims {size} bytes, more than any value here has")
-    value = _decompress(key, compressor(head[PREFIX_BYTES:].decode("ascii")), payload, size)
+    name = head[PREFIX_BYTES:].decode("ascii")
+    value = _decompress(key, compressor, name, payload, size)
     if len(value) != size or crc != crc32(payload, crc32(value, _seed(key, head, size))):
         raise _corrupt(key, "its checksum, its length or its key does not match")
     return value
 
 
-def _decompress(key: str, compressor: Compressor, payload: bytes, size: int) -> bytes:
+def _decompress(
+    key: str, compressor: Callable[[str], Compressor], name: str, payload: bytes, size: int
+) -> bytes:
     try:
-        return compressor.decompress(payload, size)
+        return compressor(name).decompress(payload, size)
+    except PluginError as error:  # nothing is damaged: what reads it is missing
+        raise PluginError(f"the stored value of {key!r} cannot be read: {error}") from error
     except StorageError as error:
         raise _corrupt(key, str(error)) from error
 

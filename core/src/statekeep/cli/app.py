@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from statekeep import __version__
-from statekeep.cli import check, deferred, inspection, listing, sets, values
+from statekeep.cli import check, deferred, dictionary, inspection, listing, sets, values
 from statekeep.cli.call import group
 from statekeep.cli.exits import MEANINGS, guarded
 
@@ -63,6 +63,7 @@ values.add_to(app)
 listing.add_to(app)
 app.add_typer(sets.app)
 app.add_typer(deferred.app)
+app.add_typer(dictionary.app)
 check.add_to(app)
 inspection.add_to(app)
 

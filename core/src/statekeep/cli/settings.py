@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
-from statekeep.config import StorageConfig, masked
+from statekeep.config import CompressionConfig, StorageConfig, masked
 from statekeep.registry import Registry
 
 
@@ -17,12 +17,7 @@ def settings(config: StorageConfig, registry: Registry) -> dict[str, Any]:
     backend = registry.offering(registry.backends, config.backend).name
     found: dict[str, Any] = {"backend": backend, backend: masked(config.backend)}
     if config.compression is not None:
-        compressor = config.compression.compressor
-        found["compression"] = {
-            "name": registry.offering(registry.compressors, compressor).name,
-            "min_size": config.compression.min_size,
-            **masked(compressor),
-        }
+        found["compression"] = _compression(config.compression, registry)
     if config.cache is not None:
         kinds = {"key_value": config.cache.key_value, "key_set": config.cache.key_set}
         given = {kind: options for kind, options in kinds.items() if options is not None}
@@ -35,6 +30,19 @@ def settings(config: StorageConfig, registry: Registry) -> dict[str, Any]:
 def as_toml(found: Mapping[str, Any]) -> str:
     """The table as a config file would have it; what is not set is left out."""
     return "\n".join(_table("storage", found)).strip()
+
+
+def _compression(config: CompressionConfig, registry: Registry) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": "none"}
+    if config.compressor is not None:
+        name = registry.offering(registry.compressors, config.compressor).name
+        found = {"name": name, "min_size": config.min_size, **masked(config.compressor)}
+    if config.readers:
+        found["readers"] = {
+            registry.offering(registry.compressors, reader).name: masked(reader)
+            for reader in config.readers
+        }
+    return found
 
 
 def _table(path: str, content: Mapping[str, Any]) -> list[str]:

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from statekeep import fork
-from statekeep.backend import Backend, Capabilities
+from statekeep.backend import Backend, BackendStats, Capabilities
 from statekeep.cache import Cache
 from statekeep.clock import now_micros, to_micros
 from statekeep.layers.base import Layer
@@ -89,6 +89,11 @@ class CachingLayer(Layer):
         """See `Backend.get_many`. Several keys are one snapshot only where none is cached."""
         if self._values is None:
             return self.inner.get_many(keys)
+        if len(keys) == 1:  # the most frequent call, answered without more ado
+            entry = self._values.cache.get(keys[0])
+            if entry is not None and (entry.expires is None or _fresh(entry)):
+                return {keys[0]: entry}
+            return _read(self._values, keys, self.inner.get_many)
         return _through(self._values, keys, self.inner.get_many, _fresh)
 
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
@@ -107,6 +112,18 @@ class CachingLayer(Layer):
                 {key for each in operations if (key := value_key(each)) is not None},
                 {each.key for each in operations if isinstance(each, Add | Remove)},
             )
+
+    def stats(self) -> BackendStats:
+        """See `Backend.stats`; the caches' counters are among the details."""
+        found = self.inner.stats()
+        caches = {"cache.key_value": self._values, "cache.key_set": self._sets}
+        counters = {
+            f"{name}.{counter}": count
+            for name, tickets in caches.items()
+            if tickets is not None
+            for counter, count in asdict(tickets.cache.stats()).items()
+        }
+        return evolve(found, details={**found.details, **counters})
 
     def forget(self, values: Iterable[str], sets: Iterable[str]) -> None:
         """Drops cached entries and sets, and bars reads under way from putting them back."""
@@ -137,13 +154,19 @@ def _through(
         else:
             absent.append(key)
     if absent:
-        ticket = tickets.begin(absent)
-        read_now: dict[str, V] = {}
-        try:
-            read_now = read(absent)
-        finally:
-            tickets.fill(ticket, absent, read_now)
-        found.update(read_now)
+        found.update(_read(tickets, absent, read))
+    return found
+
+
+def _read(
+    tickets: Tickets[V], keys: Sequence[str], read: Callable[[Sequence[str]], dict[str, V]]
+) -> dict[str, V]:
+    ticket = tickets.begin(keys)
+    found: dict[str, V] = {}
+    try:
+        found = read(keys)
+    finally:
+        tickets.fill(ticket, keys, found)
     return found
 
 

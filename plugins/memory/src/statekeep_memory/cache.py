@@ -1,32 +1,85 @@
-"""A cache in this process: cachebox's LRU, bounded in entries and bytes, with expiry."""
+"""A cache in this process: S3-FIFO, bounded in entries and bytes, with expiry.
+
+S3-FIFO (Yang, Zhang, Qiu, Yue, Vigfusson: "FIFO queues are all you need for cache eviction",
+SOSP 2023) keeps new entries in a small queue, and lets them into the main one only where they
+were asked for while they were there, or come back soon after they left. So a scan passes through
+the small queue, and the hot entries stay. docs/design/0003-the-cache.md has the hit rates that it
+was chosen by.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from attrs import mutable
-from cachebox import LRUCache
 from statekeep import fork
 from statekeep.cache import Cache, CacheStats
 
 from statekeep_memory.config import MemoryCacheConfig
 
+SMALL_SHARE = 0.1
+"""Of the whole cache, for entries that have yet to be asked for again; as in the paper."""
 
-@mutable
+MOST_USES = 3
+"""Uses are counted up to this: two bits, as in the paper."""
+
+UNBOUNDED = 2**62
+
+
+@mutable(eq=False)
 class Held:
-    """A cached value, its size, and when (in seconds) it was put and last asked for."""
+    """A cached value, its size, how often it was used since it was queued, and when.
 
+    `put` and `asked` are seconds of the cache's clock.
+    """
+
+    key: str
     value: Any
     size: int
     put: float
     asked: float
+    uses: int = 0
+    in_main: bool = False
+
+
+class Queue:
+    """Entries in the order in which they came, and how many bytes they are."""
+
+    def __init__(self) -> None:
+        self.entries: OrderedDict[str, Held] = OrderedDict()
+        self.bytes = 0
+
+    def add(self, held: Held) -> None:
+        """At the end."""
+        self.entries[held.key] = held
+        self.bytes += held.size
+
+    def remove(self, held: Held) -> None:
+        """From wherever it is."""
+        del self.entries[held.key]
+        self.bytes -= held.size
+
+    def pop(self) -> Held:
+        """The one that came first."""
+        _, held = self.entries.popitem(last=False)
+        self.bytes -= held.size
+        return held
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self.entries.clear()
+        self.bytes = 0
 
 
 class MemoryCache(Cache):
-    """The least recently used entries go first.
+    """Entries that are asked for again and again stay; what is asked for once passes through.
+
+    A look-up takes no lock: it reads one dict, and a count of uses that two threads make at the
+    same instant may be lost, which harms nothing.
 
     Args:
         config: the bounds; without a `maximum_size` nothing is kept.
@@ -36,46 +89,43 @@ class MemoryCache(Cache):
     def __init__(
         self, config: MemoryCacheConfig, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._config = config
+        self._most_entries = config.maximum_size or 0
+        self._most_bytes = config.maximum_bytes or UNBOUNDED
+        self._idle, self._age = config.expire_after_access, config.expire_after_write
+        self._expires = self._idle is not None or self._age is not None
         self._clock = clock
         self._lock = threading.Lock()
-        self._entries: LRUCache[str, Held] = LRUCache(0)
-        self._bytes = self._hits = self._misses = self._evictions = 0
+        self._held: dict[str, Held] = {}
+        self._small, self._main = Queue(), Queue()
+        self._ghosts: OrderedDict[str, None] = OrderedDict()
+        self._hits = self._misses = self._evictions = 0
         fork.register(self)
 
     def get(self, key: str) -> Any | None:
         """See `Cache.get`."""
-        with self._lock:
-            held = self._entries.get(key, None)
-            if held is None:
-                self._misses += 1
-                return None
-            now = self._clock()
-            if self._expired(held, now):
-                self._drop(key)
-                self._misses += 1
-                return None
-            held.asked = now
-            self._hits += 1
-            return held.value
+        held = self._held.get(key)
+        if held is None or (self._expires and self._expired(held)):
+            self._misses += 1
+            return None
+        if held.uses < MOST_USES:
+            held.uses += 1
+        self._hits += 1
+        return held.value
 
     def put(self, key: str, value: Any, size: int) -> None:
         """See `Cache.put`."""
-        most_entries = self._config.maximum_size or 0
-        most_bytes = self._config.maximum_bytes
-        if not most_entries or (most_bytes is not None and size > most_bytes):
+        if not self._most_entries or size > self._most_bytes:
             return
         with self._lock:
-            self._drop(key)
-            while len(self._entries) >= most_entries or (
-                most_bytes is not None and self._bytes + size > most_bytes
+            known = self._drop(key) is not None or self._ghosts.pop(key, False) is None
+            while self._held and (
+                len(self._held) >= self._most_entries
+                or self._small.bytes + self._main.bytes + size > self._most_bytes
             ):
-                _, evicted = self._entries.popitem()
-                self._bytes -= evicted.size
-                self._evictions += 1
-            now = self._clock()
-            self._entries[key] = Held(value, size, now, now)
-            self._bytes += size
+                self._evict()
+            now = self._clock() if self._expires else 0.0
+            held = self._held[key] = Held(key, value, size, now, now, in_main=known)
+            (self._main if known else self._small).add(held)
 
     def discard(self, key: str) -> None:
         """See `Cache.discard`."""
@@ -85,8 +135,10 @@ class MemoryCache(Cache):
     def clear(self) -> None:
         """See `Cache.clear`."""
         with self._lock:
-            self._entries.clear()
-            self._bytes = 0
+            self._held.clear()
+            self._small.clear()
+            self._main.clear()
+            self._ghosts.clear()
 
     def stats(self) -> CacheStats:
         """See `Cache.stats`."""
@@ -95,20 +147,64 @@ class MemoryCache(Cache):
                 hits=self._hits,
                 misses=self._misses,
                 evictions=self._evictions,
-                size=len(self._entries),
+                size=len(self._held),
+                bytes=self._small.bytes + self._main.bytes,
             )
 
     def after_fork(self) -> None:
-        """Renews the lock, which a thread that the child does not have may hold."""
+        """Empties the child's copy: a thread that the child does not have may have been at it."""
         self._lock = threading.Lock()
+        self._held = {}
+        self._small, self._main = Queue(), Queue()
+        self._ghosts = OrderedDict()
 
-    def _drop(self, key: str) -> None:
-        held = self._entries.pop(key, None)
+    def _expired(self, held: Held) -> bool:
+        now = self._clock()
+        if (self._idle is not None and now - held.asked >= self._idle) or (
+            self._age is not None and now - held.put >= self._age
+        ):
+            with self._lock:
+                if self._held.get(held.key) is held:
+                    self._drop(held.key)
+            return True
+        held.asked = now
+        return False
+
+    def _drop(self, key: str) -> Held | None:
+        held = self._held.pop(key, None)
         if held is not None:
-            self._bytes -= held.size
+            (self._main if held.in_main else self._small).remove(held)
+        return held
 
-    def _expired(self, held: Held, now: float) -> bool:
-        idle, age = self._config.expire_after_access, self._config.expire_after_write
-        return (idle is not None and now - held.asked >= idle) or (
-            age is not None and now - held.put >= age
-        )
+    def _evict(self) -> None:
+        """Makes room by one entry, or moves one from queue to queue."""
+        small, main = self._small, self._main
+        if small.entries and (
+            not main.entries
+            or len(small.entries) >= self._most_entries * SMALL_SHARE
+            or small.bytes >= self._most_bytes * SMALL_SHARE
+        ):
+            self._leave_small(small.pop())
+        else:
+            self._leave_main(main.pop())
+
+    def _leave_small(self, held: Held) -> None:
+        if held.uses:
+            held.uses, held.in_main = 0, True
+            self._main.add(held)
+        else:
+            self._ghosts[held.key] = None
+            while len(self._ghosts) > len(self._held):  # as many keys again as are held
+                self._ghosts.popitem(last=False)
+            self._forget(held)
+
+    def _leave_main(self, held: Held) -> None:
+        if held.uses:
+            held.uses -= 1
+            self._main.add(held)
+        else:
+            self._forget(held)
+
+    def _forget(self, held: Held) -> None:
+        del self._held[held.key]
+        self._evictions += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attrs import frozen
-from statekeep.options import option, positive
+from statekeep.options import OptionError, option, positive
 
 
 @frozen(kw_only=True)
@@ -33,3 +33,7 @@ class MemoryCacheConfig:
         positive,
         aliases=("expire_after_write_seconds",),
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.maximum_bytes is not None and self.maximum_size is None:
+            raise OptionError("maximum_bytes", "maximum_bytes needs a maximum_size beside it")
