@@ -116,12 +116,14 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in over.items():
         before = merged.get(name)
         if isinstance(value, Mapping) and isinstance(before, Mapping):
-            merged[name] = _merge(
-                {snake_case(str(key)): each for key, each in before.items()}, value
-            )
+            merged[name] = _merge(_in_snake_case(before), _in_snake_case(value))
         else:
             merged[name] = value
     return merged
+
+
+def _in_snake_case(table: Mapping[Any, Any]) -> dict[str, Any]:
+    return {snake_case(str(key)): each for key, each in table.items()}
 
 
 def _build(content: dict[str, Any], problems: Problems, registry: Registry) -> StorageConfig | None:

@@ -34,7 +34,7 @@ class UnitOfWork:
         self._session = session
         self._operations: list[Operation] = []
         self._versions: Mapping[str, int] | None = None
-        self._done = False
+        self._entered = self._done = False
 
     @property
     def versions(self) -> Mapping[str, int]:
@@ -99,11 +99,16 @@ class UnitOfWork:
     def _collect(self, operation: Operation) -> None:
         if self._done:
             raise InvalidArgument("this transaction has ended: begin another one")
+        if not self._entered:
+            raise InvalidArgument("a transaction is a block: with storage.transaction() as tx: ...")
         self._operations.append(operation)
 
     def __enter__(self) -> UnitOfWork:
         if self._done:
             raise InvalidArgument("this transaction has ended: begin another one")
+        if self._entered:
+            raise InvalidArgument("this transaction's block was entered already: begin another one")
+        self._entered = True
         return self
 
     def __exit__(

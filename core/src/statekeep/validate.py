@@ -69,7 +69,9 @@ def version(value: object, name: str = "expected") -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgument(f"{name} must be an int, got {type(value).__name__}")
     if not 0 <= value < 2**63:
-        raise InvalidArgument(f"{name} must be 0 (absent) or a positive version, got {value}")
+        raise InvalidArgument(
+            f"{name} must be 0 (absent) or a positive version, got {_number(value)}"
+        )
     return value
 
 
@@ -104,11 +106,18 @@ def due(value: object) -> datetime | timedelta:
     return value
 
 
-def limit(value: object, most: int = MAX_PAGE) -> int:
-    """How many records a page or claim may hold."""
+def limit(value: object, most: int = MAX_PAGE, name: str = "limit") -> int:
+    """How many records a page or claim may hold, or how often something is tried."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise InvalidArgument(f"limit must be an int from 1 to {most}, got {value!r}")
+        raise InvalidArgument(f"{name} must be an int from 1 to {most}, got {_number(value)}")
     return value
+
+
+def _number(value: object) -> str:
+    """For a message; Python refuses to write numbers of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 100:
+        return f"a number of {value.bit_length()} bits"
+    return repr(value)
 
 
 def _subclass(value: object, wanted: type[T], name: str) -> T:

@@ -93,14 +93,13 @@ class KeyValues:
             attempts: how often to try.
 
         Returns:
-            The entry written, or None where the function returned None.
+            The entry written (`expires` as the store has it is left out), or None where the
+            function returned None.
 
         Raises:
             VersionConflict: another writer came first at every attempt.
         """
-        if attempts < 1:
-            raise InvalidArgument(f"attempts must be at least 1, got {attempts}")
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, validate.limit(attempts, name="attempts") + 1):
             entry = self.get(key)
             changed = function(entry.value if entry else None)
             try:

@@ -56,9 +56,15 @@ def path_problem(path: str) -> str | None:
     """What is wrong with a path or `file:` URI, or None."""
     if path in ("", ":memory:") or path.startswith("file::memory:"):
         return f"must name a file: {MEMORY}"
-    if "\0" in path:
+    if "\0" in (unquote(path) if path.startswith("file:") else path):
         return "must not contain NUL"
-    return _uri_problem(path) if path.startswith("file:") else None
+    if path.startswith("file:"):
+        return _uri_problem(path)
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return "begins with the home directory of a user who is not known"
+    return None
 
 
 def read_url(parts: SplitResult) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def read_url(parts: SplitResult) -> dict[str, Any]:
     """
     if parts.netloc:
         raise ConfigError(
-            f"a sqlite URL has no host, got {parts.netloc!r}: write sqlite:///relative.db or "
+            f"a sqlite URL has no host, got {parts.hostname!r}: write sqlite:///relative.db or "
             "sqlite:////absolute/path.db"
         )
     path = unquote(parts.path)
