@@ -188,7 +188,7 @@ class ClaimsWithoutFileLock(FileBackend):
 
 @caught_by("test_crash_of_a_writer_loses_nothing_acknowledged")
 class AcknowledgesEarly(FileBackend):
-    """Write-behind: every tenth commit reaches the file, the others when there is time."""
+    """Write-behind: every thousandth commit reaches the file, the others when there is time."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -199,7 +199,7 @@ class AcknowledgesEarly(FileBackend):
             super().load()
 
     def save(self) -> None:
-        self._waiting = (self._waiting + 1) % 10
+        self._waiting = (self._waiting + 1) % 1000
         if not self._waiting:
             super().save()
 
