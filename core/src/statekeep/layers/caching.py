@@ -103,15 +103,19 @@ class CachingLayer(Layer):
         return _through(self._sets, keys, self.inner.members_many, lambda members: True)
 
     def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
-        """See `Backend.commit`. A conflict drops the entries too: they were stale."""
+        """See `Backend.commit`. A conflict drops the entries too: they were stale.
+
+        They are dropped before, too: an interrupt (Ctrl-C) after the write may come before the
+        second time.
+        """
+        operations = [each for transaction in transactions for each in transaction.operations]
+        values = {key for each in operations if (key := value_key(each)) is not None}
+        sets = {each.key for each in operations if isinstance(each, Add | Remove)}
+        self.forget(values, sets)
         try:
             return self.inner.commit(transactions)
         finally:
-            operations = [each for transaction in transactions for each in transaction.operations]
-            self.forget(
-                {key for each in operations if (key := value_key(each)) is not None},
-                {each.key for each in operations if isinstance(each, Add | Remove)},
-            )
+            self.forget(values, sets)
 
     def stats(self) -> BackendStats:
         """See `Backend.stats`; the caches' counters are among the details."""

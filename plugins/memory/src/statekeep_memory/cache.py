@@ -69,17 +69,13 @@ class Queue:
         self.bytes -= held.size
         return held
 
-    def clear(self) -> None:
-        """Forgets all."""
-        self.entries.clear()
-        self.bytes = 0
-
 
 class MemoryCache(Cache):
     """Entries that are asked for again and again stay; what is asked for once passes through.
 
     A look-up takes no lock: it reads one dict, and a count of uses that two threads make at the
-    same instant may be lost, which harms nothing.
+    same instant may be lost, which harms nothing. An interrupt (Ctrl-C) in the middle of a change
+    leaves it marked as such, and the next change begins with an empty cache.
 
     Args:
         config: the bounds; without a `maximum_size` nothing is kept.
@@ -94,11 +90,8 @@ class MemoryCache(Cache):
         self._idle, self._age = config.expire_after_access, config.expire_after_write
         self._expires = self._idle is not None or self._age is not None
         self._clock = clock
-        self._lock = threading.Lock()
-        self._held: dict[str, Held] = {}
-        self._small, self._main = Queue(), Queue()
-        self._ghosts: OrderedDict[str, None] = OrderedDict()
         self._hits = self._misses = self._evictions = 0
+        self._renew()
         fork.register(self)
 
     def get(self, key: str) -> Any | None:
@@ -117,6 +110,7 @@ class MemoryCache(Cache):
         if not self._most_entries or size > self._most_bytes:
             return
         with self._lock:
+            self._begin()
             known = self._drop(key) is not None or self._ghosts.pop(key, False) is None
             while self._held and (
                 len(self._held) >= self._most_entries
@@ -126,19 +120,19 @@ class MemoryCache(Cache):
             now = self._clock() if self._expires else 0.0
             held = self._held[key] = Held(key, value, size, now, now, in_main=known)
             (self._main if known else self._small).add(held)
+            self._changing = False
 
     def discard(self, key: str) -> None:
         """See `Cache.discard`."""
         with self._lock:
+            self._begin()
             self._drop(key)
+            self._changing = False
 
     def clear(self) -> None:
         """See `Cache.clear`."""
         with self._lock:
-            self._held.clear()
-            self._small.clear()
-            self._main.clear()
-            self._ghosts.clear()
+            self._empty()
 
     def stats(self) -> CacheStats:
         """See `Cache.stats`."""
@@ -153,19 +147,31 @@ class MemoryCache(Cache):
 
     def after_fork(self) -> None:
         """Empties the child's copy: a thread that the child does not have may have been at it."""
+        self._renew()
+
+    def _renew(self) -> None:
         self._lock = threading.Lock()
-        self._held = {}
+        self._empty()
+
+    def _empty(self) -> None:
+        self._changing = True
+        self._held: dict[str, Held] = {}
         self._small, self._main = Queue(), Queue()
-        self._ghosts = OrderedDict()
+        self._ghosts: OrderedDict[str, None] = OrderedDict()
+        self._changing = False
+
+    def _begin(self) -> None:
+        if self._changing:  # and the lock is free: that change was interrupted
+            self._empty()
+        self._changing = True
 
     def _expired(self, held: Held) -> bool:
         now = self._clock()
         if (self._idle is not None and now - held.asked >= self._idle) or (
             self._age is not None and now - held.put >= self._age
         ):
-            with self._lock:
-                if self._held.get(held.key) is held:
-                    self._drop(held.key)
+            if self._held.get(held.key) is held:
+                self.discard(held.key)
             return True
         held.asked = now
         return False
