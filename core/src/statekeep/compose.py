@@ -36,8 +36,11 @@ def assemble(config: StorageConfig, registry: Registry | None = None) -> Backend
     registry = registry or default_registry()
     plugin = registry.offering(registry.backends, config.backend)
     backend: Backend = plugin.factory(config.backend)
-    backend = _compressed(backend, config.compression, registry)
-    return _cached(backend, config.cache, registry)
+    try:
+        return _cached(_compressed(backend, config.compression, registry), config.cache, registry)
+    except BaseException:
+        backend.close()
+        raise
 
 
 def _compressed(backend: Backend, config: CompressionConfig | None, registry: Registry) -> Backend:

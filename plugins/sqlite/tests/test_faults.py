@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import statekeep
 from statekeep.errors import (
     AccessDenied,
     Closed,
@@ -30,6 +31,7 @@ from statekeep_sqlite.failures import translate
 Open = Callable[..., Storage]
 Hold = Callable[..., Callable[[], None]]
 DAY = timedelta(days=1)
+NOBODY = 65534
 
 HOLD = """
 import sqlite3, sys
@@ -218,6 +220,25 @@ def test_a_read_only_disk(small_disk: Path, opened: Open) -> None:
         opened(path=file).values.put("key", b"")
     with pytest.raises(AccessDenied):
         opened(path=str(small_disk / "other.db"))
+
+
+def test_a_folder_that_may_not_be_entered(tmp_path: Path, opened: Open, path: Path) -> None:
+    opened(path=str(path)).close()  # imports what the child may not be allowed to read
+    folder = tmp_path / "closed" / "inner"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0)
+    child = os.fork()
+    if child == 0:  # root may enter any folder: so as somebody else
+        try:
+            if os.getuid() == 0:
+                os.setuid(NOBODY)
+            statekeep.open({"storage": {"sqlite": {"path": str(folder / "state.db")}}})
+        except AccessDenied as error:
+            os._exit(0 if "no permission" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    folder.parent.chmod(0o700)
 
 
 def sqlite_error(

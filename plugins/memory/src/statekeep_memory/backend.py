@@ -34,6 +34,9 @@ from statekeep_memory.state import State
 
 T = TypeVar("T")
 
+FORK_PATIENCE = 10.0
+"""How long a fork waits for a call of another thread, in seconds."""
+
 CAPABILITIES = Capabilities(durable=False, shared=False, max_value_bytes=LARGE_VALUE_BYTES)
 
 
@@ -47,8 +50,8 @@ class MemoryBackend(Backend):
     def __init__(self, clock: Callable[[], int] = now_micros) -> None:
         self._lock = threading.Lock()
         self._state = State(clock)
-        self._closed = False
-        fork.register(self)
+        self._closed = self._paused = False
+        fork.register_pausing(self)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -158,8 +161,17 @@ class MemoryBackend(Backend):
         """See `Backend.close`."""
         self._closed = True
 
+    def before_fork(self) -> None:
+        """Waits for the call of another thread: the child could not end what it copied half."""
+        self._paused = self._lock.acquire(timeout=FORK_PATIENCE)
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on."""
+        if self._paused:
+            self._lock.release()
+
     def after_fork(self) -> None:
-        """The child's copy of the lock may be held by a thread that the child does not have."""
+        """Goes on in the child."""
         self._lock = threading.Lock()
 
     def _opened(self) -> State:

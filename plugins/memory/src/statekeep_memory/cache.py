@@ -90,8 +90,12 @@ class MemoryCache(Cache):
         self._idle, self._age = config.expire_after_access, config.expire_after_write
         self._expires = self._idle is not None or self._age is not None
         self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[str, Held] = {}
+        self._small, self._main = Queue(), Queue()
+        self._ghosts: OrderedDict[str, None] = OrderedDict()
+        self._changing = False
         self._hits = self._misses = self._evictions = 0
-        self._renew()
         fork.register(self)
 
     def get(self, key: str) -> Any | None:
@@ -147,17 +151,14 @@ class MemoryCache(Cache):
 
     def after_fork(self) -> None:
         """Empties the child's copy: a thread that the child does not have may have been at it."""
-        self._renew()
-
-    def _renew(self) -> None:
         self._lock = threading.Lock()
         self._empty()
 
     def _empty(self) -> None:
         self._changing = True
-        self._held: dict[str, Held] = {}
+        self._held = {}
         self._small, self._main = Queue(), Queue()
-        self._ghosts: OrderedDict[str, None] = OrderedDict()
+        self._ghosts = OrderedDict()
         self._changing = False
 
     def _begin(self) -> None:

@@ -1,4 +1,11 @@
-"""Connections to one file: opened on demand, kept, closed, and never carried over a fork."""
+"""Connections to one file: opened on demand, kept, closed, and never carried over a fork.
+
+No SQLite connection may cross a fork, not even idle or to be closed in the child. SQLite keeps its
+file locks in a table of the process. A child inherits the table but not the locks, so a connection
+that it opens to the same file would believe in locks that nobody holds, and another process could
+delete the log below it (https://www.sqlite.org/howtocorrupt.html, 2.6). So every connection is
+closed before a fork, and opened again on demand on both sides.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +20,10 @@ from pathlib import Path
 from typing import cast
 from weakref import WeakSet
 
+from statekeep import fork
 from statekeep.backend import PoolStats
 from statekeep.errors import Closed, PoolTimeout, StorageError, Unavailable
 
-from statekeep_sqlite import forking
 from statekeep_sqlite.failures import translate
 from statekeep_sqlite.location import Location
 
@@ -100,7 +107,7 @@ class Connections:
         self._draining = False
         self._closed = False
         self._unsafe = False
-        forking.register(self)
+        fork.register_pausing(self)
 
     def pool_stats(self) -> PoolStats:
         """Connections; those waiting are callers that want to write."""

@@ -70,7 +70,13 @@ def translate(
 
 def cannot_open(path: str) -> StorageError:
     """Why a file cannot be opened; SQLite has only one code for all reasons."""
-    file = Path(path)
+    try:
+        return _cannot_open(path, Path(path))
+    except PermissionError:  # what pathlib asks about lies in a folder that may not be entered
+        return AccessDenied(f"SQLite file {path}: no permission to enter the folder it is in")
+
+
+def _cannot_open(path: str, file: Path) -> StorageError:
     if file.is_dir():
         return ConfigError(f"SQLite file {path} is a folder: name a file in it")
     if not file.parent.is_dir():
