@@ -14,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import statekeep
 from statekeep.errors import (
     AccessDenied,
     Closed,
@@ -232,7 +231,7 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path, opened: Open, path: Pa
         try:
             if os.getuid() == 0:
                 os.setuid(NOBODY)
-            statekeep.open({"storage": {"sqlite": {"path": str(folder / "state.db")}}})
+            opened(path=str(folder / "state.db"))
         except AccessDenied as error:
             os._exit(0 if "no permission" in str(error) else 1)
         finally:
