@@ -19,6 +19,7 @@ from benchmarks import (
     envelope,
     importing,
     peers,
+    postgres,
     redis,
     report,
     scale,
@@ -46,6 +47,13 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "envelope-cost": envelope.envelope_cost,
         "layers": envelope.layers,
         "compressors": envelope.compressors,
+    },
+    "postgres": {
+        "postgres-bare": postgres.postgres_bare,
+        "postgres-threads": postgres.postgres_threads,
+        "postgres-peers": postgres.postgres_peers,
+        "postgres-scale": postgres.postgres_scale,
+        "postgres-claims": postgres.postgres_claims,
     },
     "redis": {"redis-bare": redis.redis_bare, "redis-key-value": redis.redis_key_value},
     "compression": {

@@ -110,7 +110,7 @@ class Statements:
         # An update that waited for another one looks at the row again, so nothing is lost.
         return Statement(
             f"UPDATE {self.key_value} SET version = version + 1, value = $3, expires = {expires} "  # noqa: S608
-            f"WHERE key = $1 AND version = $2 AND {LIVE} RETURNING version",
+            f"WHERE key = $1 AND ($2 IS NULL OR version = $2) AND {LIVE} RETURNING version",
             ("text", "int8", "bytea", *more),
             ("int8",),
         )

@@ -1,4 +1,4 @@
-"""`commit`: one statement for a conditional put, one call of a function for anything else."""
+"""`commit`: one statement for a put over what is there, a call of a function for anything else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def commit(
     """See `Backend.commit`."""
     if len(transactions) == 1:
         operations = transactions[0].operations
-        if len(operations) == 1 and isinstance(operations[0], Put) and operations[0].expected:
+        if len(operations) == 1 and isinstance(operations[0], Put) and operations[0].expected != 0:
             outcome = _put(database, statements, operations[0])
             if outcome is not None:
                 return [outcome]
@@ -51,11 +51,10 @@ def commit(
 
 
 def _put(database: Database, statements: Statements, put: Put) -> Outcome | None:
-    """The outcome of a conditional put of what is there; None where the condition failed.
+    """The outcome of a put over what is there; None where nothing is, or of another version.
 
-    Why it failed is then found out, and may have changed, by the general way.
+    The general way then finds out why, which may have changed, and creates what is absent.
     """
-    assert put.expected
     if put.ttl is None:
         rows = database.write(statements.put, put.key, put.expected, put.value)
     else:
