@@ -233,7 +233,8 @@ class Hand:
         self._connection = pg8000.native.Connection("postgres", sock=plain)
         self._get = self._prepared(self.sql.get.sql, "key")
         self._get_many = self._prepared(self.sql.get_many.sql, "keys")
-        self._update = self._prepared(self.sql.put.sql, "key", "version", "value")
+        update = self.sql.put.sql.replace("($2 IS NULL OR version = $2)", "version = $2")
+        self._update = self._prepared(update, "key", "version", "value")
         table, sets, messages = (
             names.q(name) for name in (names.key_value, names.key_set, names.deferred)
         )

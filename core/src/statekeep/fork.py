@@ -29,18 +29,20 @@ class _Forks:
     """The fork under way: one at a time, or the locks taken for one would be freed by another."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._registered: WeakSet[ForkAware] = WeakSet()
         self._pausing: WeakSet[Pausing] = WeakSet()
         self._paused: list[Pausing] = []
 
     def register(self, target: ForkAware) -> None:
         """Has `target.after_fork()` called in every child, as long as the target lives."""
-        self._registered.add(target)
+        with self._lock:  # a fork goes through all of them
+            self._registered.add(target)
 
     def register_pausing(self, target: Pausing) -> None:
         """Has the target told before and after every fork, as long as it lives."""
-        self._pausing.add(target)
+        with self._lock:
+            self._pausing.add(target)
 
     def before(self) -> None:
         """Tells those that pause that a fork comes."""
@@ -57,7 +59,7 @@ class _Forks:
 
     def in_child(self) -> None:
         """Tells the same ones, and all that do not pause, that they are in a child now."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         while self._paused:
             self._paused.pop().after_fork()
         for target in list(self._registered):

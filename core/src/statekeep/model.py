@@ -275,7 +275,8 @@ class Extend(_LeaseOperation):
 class Restore:
     """Writes a record as it was: version, expiry, lease, attempt. For import and migration only.
 
-    It replaces what is there, unconditionally.
+    It replaces what is there, unconditionally: also a value of a newer version, whose numbers
+    are then given again, unless the key is deleted before.
     """
 
     record: KeyValueRecord | DeferredMessage

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -226,18 +227,50 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path, opened: Open, path: Pa
     folder = tmp_path / "closed" / "inner"
     folder.mkdir(parents=True)
     folder.parent.chmod(0)
+    message = as_somebody_else(lambda: opened(path=str(folder / "state.db")))
+    folder.parent.chmod(0o700)
+    assert "no permission to enter" in message
+
+
+def test_a_reader_without_permission_to_share_the_log_is_refused(opened: Open) -> None:
+    """It could only read as if nobody wrote, and would never see what others write."""
+    with tempfile.TemporaryDirectory() as folder:  # where others may enter, unlike tmp_path
+        Path(folder).chmod(0o755)
+        file = Path(folder, "state.db")
+        opened(path=str(file)).close()
+        assert as_somebody_else(lambda: opened(path=str(file), read_only=True)) == (
+            f"SQLite file {file}: no permission to write the folder {folder}, which also readers "
+            "need, for the files -wal and -shm that they share with writers"
+        )
+
+
+def as_somebody_else(call: Callable[[], object]) -> str:
+    """The message of the AccessDenied that a call raises when its user is not root."""
+    reader, writer = os.pipe()
     child = os.fork()
-    if child == 0:  # root may enter any folder: so as somebody else
+    if child == 0:  # root may do anything
         try:
             if os.getuid() == 0:
                 os.setuid(NOBODY)
-            opened(path=str(folder / "state.db"))
+            call()
         except AccessDenied as error:
-            os._exit(0 if "no permission" in str(error) else 1)
+            os.write(writer, str(error).encode())
         finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    folder.parent.chmod(0o700)
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as answer:
+        os.waitpid(child, 0)
+        return answer.read()
+
+
+def test_a_time_to_live_counts_from_the_write_not_from_the_wait_for_it(
+    opened: Open, path: Path, hold: Hold
+) -> None:
+    storage = opened(busy_timeout=10_000)
+    end = hold("BEGIN IMMEDIATE")
+    threading.Timer(1.0, end).start()
+    storage.values.put("key", b"value", ttl=timedelta(seconds=1))
+    assert storage.values.get("key") is not None
 
 
 def sqlite_error(

@@ -14,6 +14,9 @@ from statekeep.testing import workers
 from statekeep.testing.children import START_SECONDS, start, stop
 from statekeep.testing.support import Kit, Opener
 
+SETTLING = 0.1
+"""Seconds in which a server begins and ends what had reached it."""
+
 
 def run_and_kill(opener: Opener, prefix: str, first: int, seconds: float) -> int:
     """Lets a process commit from `first` on, kills it after a while; the last number it sent."""
@@ -34,6 +37,14 @@ def run_and_kill(opener: Opener, prefix: str, first: int, seconds: float) -> int
     finally:
         ours.close()
         stop(process)
+
+
+def settle(storage: Storage, prefix: str) -> None:
+    """Waits until a server has done what the killed writer sent last."""
+    before, now = None, storage.values.get(prefix + "last")
+    while now != before:
+        time.sleep(SETTLING)
+        before, now = now, storage.values.get(prefix + "last")
 
 
 def verify(storage: Storage, prefix: str, acknowledged: int) -> int:
@@ -80,6 +91,7 @@ class CrashTests(Kit):
             acknowledged = run_and_kill(durable, prefix, following, random.uniform(0.01, 0.3))
             assert acknowledged >= following, "the writer died before it was killed"
             with Storage(durable()) as storage:
+                settle(storage, prefix)
                 following = verify(storage, prefix, acknowledged) + 1
 
     def test_crash_leaves_the_store_writable(self, durable: Opener, prefix: str) -> None:

@@ -17,7 +17,7 @@ from statekeep.backend import (
     KindStats,
 )
 from statekeep.clock import now_micros
-from statekeep.errors import Closed
+from statekeep.errors import Closed, Unavailable
 from statekeep.model import (
     DeferredMessage,
     Entry,
@@ -48,9 +48,9 @@ class MemoryBackend(Backend):
     """
 
     def __init__(self, clock: Callable[[], int] = now_micros) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._state = State(clock)
-        self._closed = self._paused = False
+        self._closed = self._paused = self._changing = False
         fork.register_pausing(self)
 
     @property
@@ -91,9 +91,7 @@ class MemoryBackend(Backend):
 
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
         """See `Backend.claim`."""
-        with self._lock:
-            state = self._opened()
-            return state.claim(queue, limit, lease)
+        return self._change(lambda state: state.claim(queue, limit, lease))
 
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
@@ -123,9 +121,7 @@ class MemoryBackend(Backend):
 
     def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
         """See `Backend.commit`."""
-        with self._lock:
-            state = self._opened()
-            return [state.apply(transaction) for transaction in transactions]
+        return self._change(lambda state: [state.apply(each) for each in transactions])
 
     def setup(self) -> None:
         """There is nothing to create."""
@@ -153,9 +149,7 @@ class MemoryBackend(Backend):
 
     def purge(self) -> int:
         """See `Backend.purge`."""
-        with self._lock:
-            state = self._opened()
-            return state.purge()
+        return self._change(State.purge)
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -172,12 +166,31 @@ class MemoryBackend(Backend):
 
     def after_fork(self) -> None:
         """Goes on in the child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+
+    def _change(self, work: Callable[[State], T]) -> T:
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            raise self._reentered()
+        with self._lock:
+            state = self._opened()
+            try:
+                self._changing = True
+                return work(state)
+            finally:
+                self._changing = False
 
     def _opened(self) -> State:
         if self._closed:
             raise Closed("this memory storage is closed; open another one")
+        if self._changing:
+            raise self._reentered()
         return self._state
+
+    def _reentered(self) -> Unavailable:
+        return Unavailable(
+            "this memory storage was called by a signal handler or finalizer in the middle of "
+            "another call of its thread; nothing of it was applied"
+        )
 
 
 def _split(name: str) -> tuple[str, str]:

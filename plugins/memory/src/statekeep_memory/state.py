@@ -38,6 +38,9 @@ from statekeep_memory.sortedkeys import SortedKeys
 
 NOBODY = ""
 
+FEW = 64
+"""Places in a heap that are not worth sorting out."""
+
 
 @mutable
 class Applied:
@@ -52,6 +55,19 @@ class Applied:
         return Committed(self.versions, frozenset(self.deleted), frozenset(self.cancelled))
 
 
+@mutable
+class Places:
+    """When the messages of a queue become visible: a heap of (moment, number, id).
+
+    Attributes:
+        heap: some lead to a message that has moved or gone meanwhile.
+        most: when it is longer than this, those are sorted out.
+    """
+
+    heap: list[tuple[int, int, str]] = field(factory=list)
+    most: int = 2 * FEW
+
+
 class State:
     """Key-values, key-sets and messages of one memory backend."""
 
@@ -63,7 +79,7 @@ class State:
         self.values: SortedKeys[str, Entry] = SortedKeys()
         self.sets: SortedKeys[str, SortedKeys[bytes, None]] = SortedKeys()
         self.messages: SortedKeys[tuple[str, str], DeferredMessage] = SortedKeys()
-        self._heaps: dict[str, list[tuple[int, int, str]]] = {}
+        self._queues: dict[str, Places] = {}
 
     def entry(self, key: str) -> Entry | None:
         """The entry of a key, None where it is absent or expired."""
@@ -106,14 +122,14 @@ class State:
 
     def claim(self, queue: str, limit: int, lease: timedelta) -> list[DeferredMessage]:
         """The messages visible longest, marked as held until the end of the lease."""
-        now, heap = self._clock(), self._heaps.get(queue, [])
+        now, places = self._clock(), self._queues.get(queue) or Places()
+        heap = places.heap
         claimed: list[DeferredMessage] = []
         while heap and heap[0][0] <= now and len(claimed) < limit:
-            moment, _, id = heap[0]
-            message = self.messages.get((queue, id))
-            if message is None or to_micros(message.visible) != moment:
+            if not self._leads(queue, heap[0]):
                 heapq.heappop(heap)
                 continue
+            message = self.messages[queue, heap[0][2]]
             message = evolve(
                 message,
                 token=f"{self._origin}-{next(self._numbers)}",
@@ -122,6 +138,7 @@ class State:
             )
             self._keep(message)  # so its place in the heap is out of date, and goes next
             claimed.append(message)
+            heap = places.heap
         return claimed
 
     def _apply_all(self, transaction: Transaction) -> Committed:
@@ -159,12 +176,14 @@ class State:
         elif isinstance(operation, Cancel | Acknowledge):
             if self.messages.drop(operation.name) and isinstance(operation, Cancel):
                 applied.cancelled.add(operation.name)
-        elif isinstance(operation, Release):
-            back = from_micros(later(now, operation.delay))
-            self._keep(evolve(self.messages[operation.name], token=NOBODY, visible=back))
-        else:
-            until = from_micros(later(now, operation.lease))
-            self._keep(evolve(self.messages[operation.name], visible=until))
+            self._forget_places(operation.queue)
+        elif message := self.messages.get(operation.name):  # not, where it is applied again
+            if isinstance(operation, Release):
+                back = from_micros(later(now, operation.delay))
+                self._keep(evolve(message, token=NOBODY, visible=back))
+            else:
+                until = from_micros(later(now, operation.lease))
+                self._keep(evolve(message, visible=until))
 
     def _put(self, operation: Put) -> int:
         now, before = self._clock(), self.values.get(operation.key)
@@ -206,26 +225,39 @@ class State:
     def _restore(self, operation: Restore, applied: Applied) -> None:
         record = operation.record
         if isinstance(record, KeyValueRecord):
+            self._drop_value(record.key)
             self.values[record.key] = record.entry
             applied.versions[record.key] = record.entry.version
         else:
             self._keep(record)
 
     def _keep(self, message: DeferredMessage) -> None:
+        places = self._queues.setdefault(message.queue, Places())
+        # First its place: one without a message is passed over, the other way round it were lost.
+        place = (to_micros(message.visible), next(self._numbers), message.id)
+        heapq.heappush(places.heap, place)
         self.messages[message.name] = message
-        heap = self._heaps.setdefault(message.queue, [])
-        heapq.heappush(heap, (to_micros(message.visible), next(self._numbers), message.id))
-        if len(heap) > 64 + 2 * len(self.messages):
-            self._compact(message.queue, heap)
+        if len(places.heap) > places.most:
+            self._compact(message.queue, places)
 
-    def _compact(self, queue: str, heap: list[tuple[int, int, str]]) -> None:
+    def _forget_places(self, queue: str) -> None:
+        """Drops what leads nowhere from the front, and the heap of a queue without messages."""
+        places = self._queues.get(queue)
+        if places is not None:
+            while places.heap and not self._leads(queue, places.heap[0]):
+                heapq.heappop(places.heap)
+            if not places.heap:
+                del self._queues[queue]
+
+    def _compact(self, queue: str, places: Places) -> None:
         """What was moved or cancelled left its place behind: without this the heap only grows."""
-        live: dict[str, tuple[int, int, str]] = {}
-        for place in heap:
-            message = self.messages.get((queue, place[2]))
-            if message is not None and to_micros(message.visible) == place[0]:
-                live[message.id] = place
-        heap[:] = sorted(live.values())  # a sorted list is a heap
+        live = {place[2]: place for place in places.heap if self._leads(queue, place)}
+        places.heap = sorted(live.values())  # a sorted list is a heap
+        places.most = 2 * max(len(live), FEW)
+
+    def _leads(self, queue: str, place: tuple[int, int, str]) -> bool:
+        message = self.messages.get((queue, place[2]))
+        return message is not None and to_micros(message.visible) == place[0]
 
     def _version(self, key: str) -> int:
         entry = self.entry(key)

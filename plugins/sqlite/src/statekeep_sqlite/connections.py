@@ -262,14 +262,12 @@ class Connections:
 
     def _on_read_only_disk(self) -> bool:
         """Whether nobody can write the file, nor left a log beside it: then no lock is needed."""
-        file = Path(self.path)
         log = Path(f"{self.path}-wal")
-        return (
-            self.read_only
-            and file.is_file()
-            and not os.access(file.parent, os.W_OK)
-            and not (log.exists() and log.stat().st_size)
-        )
+        try:
+            disk = os.statvfs(Path(self.path).parent).f_flag
+            return bool(disk & os.ST_RDONLY) and not (log.exists() and log.stat().st_size)
+        except (OSError, AttributeError):  # Windows has no statvfs
+            return False
 
     def _translated(self, error: sqlite3.Error, *, committing: bool = False) -> StorageError:
         return translate(error, self.path, self._busy_timeout, committing=committing)

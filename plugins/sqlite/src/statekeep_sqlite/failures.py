@@ -58,6 +58,8 @@ def translate(
         )
     if number == sqlite3.SQLITE_CANTOPEN:
         return cannot_open(path)
+    if number == sqlite3.SQLITE_READONLY and not os.access(Path(path).parent, os.W_OK):
+        return _folder_denied(path)
     if number == sqlite3.SQLITE_IOERR and committing:
         return OutcomeUnknown(
             f"{where}: the disk failed during a commit ({error}): it may or may not be applied"
@@ -89,11 +91,22 @@ def _cannot_open(path: str, file: Path) -> StorageError:
             "(create = false, or read_only = true), or it was removed while in use"
         )
     denied = file if file.exists() else file.parent
-    if not os.access(denied, os.R_OK | os.W_OK):
-        return AccessDenied(f"SQLite file {path}: no permission to read and write {denied}")
+    if not os.access(denied, os.R_OK):
+        return AccessDenied(f"SQLite file {path}: no permission to read {denied}")
+    if not os.access(file.parent, os.W_OK):
+        return _folder_denied(path)
+    if not os.access(denied, os.W_OK):
+        return AccessDenied(f"SQLite file {path}: no permission to write {denied}")
     return Unavailable(
         f"SQLite file {path} cannot be opened: look at the limit of open files and at the "
         "permissions of the files beside it (-wal, -shm); nothing was applied"
+    )
+
+
+def _folder_denied(path: str) -> AccessDenied:
+    return AccessDenied(
+        f"SQLite file {path}: no permission to write the folder {Path(path).parent}, which also "
+        "readers need, for the files -wal and -shm that they share with writers"
     )
 
 

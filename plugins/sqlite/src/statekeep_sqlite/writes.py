@@ -32,19 +32,18 @@ FLOOR = "SELECT value FROM statekeep_layout WHERE name = 'floor'"
 RAISE_FLOOR = "UPDATE statekeep_layout SET value = max(value, ?) WHERE name = 'floor'"
 
 CREATE_ALONE = f"""
-    INSERT INTO key_value_storage (key, expires, value, version)
-    VALUES (?1, ?2, ?3, given(0, max(?4, ({FLOOR}) + 1)))
+    INSERT INTO key_value_storage (key, value, version)
+    VALUES (?1, ?2, given(0, max(?3, ({FLOOR}) + 1)))
     ON CONFLICT (key) DO NOTHING
 """  # noqa: S608  # constants only
 UPDATE_ALONE = """
-    UPDATE key_value_storage SET version = given(1, version + 1), expires = ?2, value = ?3
-    WHERE key = ?1 AND version = ?4 AND expires IS NULL
+    UPDATE key_value_storage SET version = given(1, version + 1), value = ?2
+    WHERE key = ?1 AND version = ?3 AND expires IS NULL
 """
 PUT_ALONE = f"""
-    INSERT INTO key_value_storage (key, expires, value, version)
-    VALUES (?1, ?2, ?3, given(0, max(?4, ({FLOOR}) + 1)))
-    ON CONFLICT (key) DO UPDATE
-    SET version = given(1, version + 1), expires = excluded.expires, value = excluded.value
+    INSERT INTO key_value_storage (key, value, version)
+    VALUES (?1, ?2, given(0, max(?3, ({FLOOR}) + 1)))
+    ON CONFLICT (key) DO UPDATE SET version = given(1, version + 1), value = excluded.value
     WHERE expires IS NULL
 """  # noqa: S608  # constants only
 
@@ -64,7 +63,8 @@ def commit(
     """See `Backend.commit`."""
     if len(transactions) == 1:
         operations = transactions[0].operations
-        if len(operations) == 1 and isinstance(operations[0], Put):
+        # A time to live counts from the moment of the write, which may have to wait for a lock.
+        if len(operations) == 1 and isinstance(operations[0], Put) and operations[0].ttl is None:
             version = _put_alone(database, operations[0], clock())
             if version is not None:
                 return [Committed({operations[0].key: version})]
@@ -81,13 +81,12 @@ def commit(
 
 
 def _put_alone(database: Database, put: Put, now: int) -> int | None:
-    """The new version; None where a condition failed or a time to live is to be looked at."""
-    expires = None if put.ttl is None else later(now, put.ttl)
+    """The new version; None where a condition failed or what is there has a time to live."""
     if put.expected is None:
-        return database.write_alone(PUT_ALONE, (put.key, expires, put.value, now))
+        return database.write_alone(PUT_ALONE, (put.key, put.value, now))
     if put.expected == 0:
-        return database.write_alone(CREATE_ALONE, (put.key, expires, put.value, now))
-    return database.write_alone(UPDATE_ALONE, (put.key, expires, put.value, put.expected))
+        return database.write_alone(CREATE_ALONE, (put.key, put.value, now))
+    return database.write_alone(UPDATE_ALONE, (put.key, put.value, put.expected))
 
 
 class _Group:
