@@ -264,13 +264,16 @@ def as_somebody_else(call: Callable[[], object]) -> str:
 
 
 def test_a_time_to_live_counts_from_the_write_not_from_the_wait_for_it(
-    opened: Open, path: Path, hold: Hold
+    opened: Open, path: Path
 ) -> None:
     storage = opened(busy_timeout=10_000)
-    end = hold("BEGIN IMMEDIATE")
-    threading.Timer(1.0, end).start()
-    storage.values.put("key", b"value", ttl=timedelta(seconds=1))
-    assert storage.values.get("key") is not None
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(1.0, other.rollback)
+        end.start()
+        storage.values.put("key", b"value", ttl=timedelta(seconds=1))
+        assert storage.values.get("key") is not None
+        end.join()
 
 
 def sqlite_error(
