@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -142,10 +143,14 @@ class PostgresProcess:
 
     def client(self, database: str = "postgres", **options: Any) -> pg8000.native.Connection:
         """A plain connection of the administrator, over the unix socket."""
-        path = str(self.folder / f".s.PGSQL.{self.port}")
-        return pg8000.native.Connection(
-            "postgres", unix_sock=path, database=database, timeout=20, **options
-        )
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(20)
+            sock.connect(str(self.folder / f".s.PGSQL.{self.port}"))
+            return pg8000.native.Connection("postgres", sock=sock, database=database, **options)
+        except BaseException:
+            sock.close()  # pg8000 leaves it open where the server refuses
+            raise
 
     def sql(self, statement: str, database: str = "postgres", **parameters: Any) -> list[Any]:
         """The rows of one statement, past the code under test."""
@@ -205,6 +210,7 @@ class PostgresProcess:
         """SIGKILL to the postmaster and all its children, and waits for the end."""
         if self._process is None or self._process.poll() is not None:
             return
+        os.kill(self.pid, signal.SIGSTOP)  # so that it starts no further child meanwhile
         children = self.children()
         self._process.kill()
         for child in children:
