@@ -62,6 +62,13 @@ def _identity() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
+def _lives(pid: int) -> bool:
+    """Whether a process holds anything still: one that only waits to be reaped does not."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
 def own(path: Path) -> None:
     """Gives a file or folder to the user that the servers run as."""
     identity = _identity()
@@ -217,9 +224,7 @@ class PostgresProcess:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         self._process.wait()
-        eventually(
-            lambda: not any(Path(f"/proc/{child}").exists() for child in children), "its end"
-        )
+        eventually(lambda: not any(map(_lives, children)), "its end")
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
