@@ -233,6 +233,14 @@ class PostgresProcess:
         self._process.send_signal(how)
         self._process.wait(30)
 
+    def ended(self) -> bool:
+        """Whether it ended by itself; then it can be started again."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            return False
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        return True
+
     def promote(self) -> None:
         """Makes a standby a primary."""
         self.sql("SELECT pg_promote(true, 30)")
