@@ -125,7 +125,10 @@ class PostgresProcess:
 
     def _copy(self, primary: PostgresProcess, options: dict[str, str], name: str) -> None:
         _run("pg_basebackup", "-D", self.data, "-h", primary.folder, "-p", primary.port,
-             "-U", "postgres", "-R", "-c", "fast", "--no-sync")  # fmt: skip
+             "-U", "postgres", "-c", "fast", "--no-sync")  # fmt: skip
+        # Not by its -R, which writes a file that overrides what is configured here.
+        (self.data / "standby.signal").touch()
+        own(self.data / "standby.signal")
         to = f"host={primary.folder} port={primary.port} user=postgres application_name={name}"
         self.configure({
             "unix_socket_directories": f"'{self.folder}'", "port": str(self.port),
