@@ -30,6 +30,7 @@ class Driver:
     def __init__(self) -> None:
         self.made: list[Fake] = []
         self.checks: list[float] = []
+        self.during_check: Callable[[], object] = int
         self.error: Exception | None = None
         self.gate: threading.Event | None = None
 
@@ -43,6 +44,7 @@ class Driver:
 
     def check(self, connection: Fake, idle: float) -> bool:
         self.checks.append(idle)
+        self.during_check()
         return connection.works
 
     @staticmethod
@@ -236,6 +238,21 @@ def test_time_outs_and_returns_may_coincide(make: Any) -> None:
     assert all(isinstance(results[0], int) for _, results in threads), threads
     counters = pool.counters()
     assert (counters.in_use, counters.waiting) == (0, 0) and counters.idle <= 2
+
+
+@pytest.mark.parametrize(("seconds", "checks"), [(2.0, 1), (0.0, 3)])
+def test_a_check_that_waited_in_vain_is_not_repeated_for_each(
+    make: Any, driver: Driver, clock: Clock, seconds: float, checks: int
+) -> None:
+    """The network forgot them all: one wait. Those that say so at once are asked one by one."""
+    pool = make(maximum_pool_size=3)
+    for entry in [pool.acquire() for _ in range(3)]:
+        entry.connection.works = False
+        pool.release(entry)
+    clock.now += 60
+    driver.during_check = lambda: setattr(clock, "now", clock.now + seconds)
+    assert pool.acquire().connection.number == 3
+    assert len(driver.checks) == checks and len(driver.open) == 1
 
 
 def test_one_that_was_idle_is_checked_before_use(make: Any, driver: Driver, clock: Clock) -> None:

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -59,6 +60,13 @@ def _identity() -> dict[str, Any]:
         return {}
     user = pwd.getpwnam("postgres")
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process holds anything still: one that only waits to be reaped does not."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def own(path: Path) -> None:
@@ -117,7 +125,10 @@ class PostgresProcess:
 
     def _copy(self, primary: PostgresProcess, options: dict[str, str], name: str) -> None:
         _run("pg_basebackup", "-D", self.data, "-h", primary.folder, "-p", primary.port,
-             "-U", "postgres", "-R", "-c", "fast", "--no-sync")  # fmt: skip
+             "-U", "postgres", "-c", "fast", "--no-sync")  # fmt: skip
+        # Not by its -R, which writes a file that overrides what is configured here.
+        (self.data / "standby.signal").touch()
+        own(self.data / "standby.signal")
         to = f"host={primary.folder} port={primary.port} user=postgres application_name={name}"
         self.configure({
             "unix_socket_directories": f"'{self.folder}'", "port": str(self.port),
@@ -142,10 +153,14 @@ class PostgresProcess:
 
     def client(self, database: str = "postgres", **options: Any) -> pg8000.native.Connection:
         """A plain connection of the administrator, over the unix socket."""
-        path = str(self.folder / f".s.PGSQL.{self.port}")
-        return pg8000.native.Connection(
-            "postgres", unix_sock=path, database=database, timeout=20, **options
-        )
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(20)
+            sock.connect(str(self.folder / f".s.PGSQL.{self.port}"))
+            return pg8000.native.Connection("postgres", sock=sock, database=database, **options)
+        except BaseException:
+            sock.close()  # pg8000 leaves it open where the server refuses
+            raise
 
     def sql(self, statement: str, database: str = "postgres", **parameters: Any) -> list[Any]:
         """The rows of one statement, past the code under test."""
@@ -205,15 +220,14 @@ class PostgresProcess:
         """SIGKILL to the postmaster and all its children, and waits for the end."""
         if self._process is None or self._process.poll() is not None:
             return
+        os.kill(self.pid, signal.SIGSTOP)  # so that it starts no further child meanwhile
         children = self.children()
         self._process.kill()
         for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         self._process.wait()
-        eventually(
-            lambda: not any(Path(f"/proc/{child}").exists() for child in children), "its end"
-        )
+        eventually(lambda: not any(map(_lives, children)), "its end")
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
@@ -221,6 +235,14 @@ class PostgresProcess:
         assert self._process is not None
         self._process.send_signal(how)
         self._process.wait(30)
+
+    def ended(self) -> bool:
+        """Whether it ended by itself; then it can be started again."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            return False
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        return True
 
     def promote(self) -> None:
         """Makes a standby a primary."""

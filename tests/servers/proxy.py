@@ -15,6 +15,7 @@ class Proxy:
 
     Attributes:
         delay: seconds by which every piece of an answer is late.
+        slow_requests: seconds by which every piece of a request is late.
         blackhole: swallow everything, in both directions, and say nothing.
         cut_answers: forward requests, and reset the connection when the answer comes.
         refuse: reset new connections at once.
@@ -23,7 +24,7 @@ class Proxy:
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
-        self.delay = 0.0
+        self.delay = self.slow_requests = 0.0
         self.blackhole = self.cut_answers = self.refuse = False
         self.requests = 0
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
@@ -122,6 +123,8 @@ class Proxy:
             return False
         if source is client:
             self.requests += 1
+            if self.slow_requests:
+                time.sleep(self.slow_requests)
             server.sendall(data)
             return True
         if self.cut_answers:

@@ -30,6 +30,10 @@ were opened together do not end together."""
 HOUSEKEEPING = 30.0
 """Seconds between two rounds of the background thread (HikariCP's)."""
 
+SLOW_CHECK = 0.1
+"""Seconds after which a check that failed has waited for an answer in vain. The network forgot a
+connection, and with it those that were idle for longer: the caller need not wait for each."""
+
 RETRY_FILL = 1.0
 """Seconds until the background thread tries again to connect, after it failed."""
 
@@ -223,8 +227,12 @@ class Pool(Generic[C]):
             idle = begun - entry.idle_since
             if idle <= self._options.check_after and begun < entry.ends:
                 return entry
-            if begun < entry.ends and self._connector.check(entry.connection, idle):
-                return entry
+            if begun < entry.ends:
+                asked = self._clock()
+                if self._connector.check(entry.connection, idle):
+                    return entry
+                if self._clock() - asked >= SLOW_CHECK:
+                    self.drop_idle()
             self.discard(entry)
 
     def release(self, entry: Pooled[C]) -> None:

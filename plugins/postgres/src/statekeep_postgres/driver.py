@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailabl
 from statekeep_postgres import wire
 from statekeep_postgres.address import Address, addresses
 from statekeep_postgres.config import PostgresConfig
-from statekeep_postgres.failures import FATAL, USELESS, ServerRefused, lost, translate
+from statekeep_postgres.failures import (
+    FATAL,
+    NO_SUCH_ACCESS,
+    USELESS,
+    ServerRefused,
+    lost,
+    translate,
+)
 
 GRACE = 5.0
 """Seconds that the answer may take beyond the server's own limit for a statement."""
@@ -271,9 +279,22 @@ class Dialer:
         raise Unavailable("no server will do: " + "; ".join(problems)) from cause
 
     def _dial(self, address: Address, timeout: float) -> Connection:
+        try:
+            return self._greet(address, timeout, self._tls)
+        except AccessDenied as error:
+            # As libpq does with `prefer`; but a password that was refused is not sent in the clear.
+            said = error.__cause__
+            refused = isinstance(said, ServerRefused) and said.code == NO_SUCH_ACCESS
+            if self._config.sslmode != "prefer" or address.socket_path or not refused:
+                raise
+            with suppress(StorageError):
+                return self._greet(address, timeout, None)
+            raise
+
+    def _greet(self, address: Address, timeout: float, tls: ssl.SSLContext | None) -> Connection:
         config, where = self._config, f"PostgreSQL {address}/{self._database}"
         password = _password(config)
-        raw = self._socket(address, timeout, where)
+        raw = self._socket(address, timeout, where, tls)
         try:
             core = pg8000.core.CoreConnection(
                 config.username,
@@ -307,7 +328,9 @@ class Dialer:
             "enable_seqscan": "off",  # a plan made while a table was small must do when it is large
         }
 
-    def _socket(self, address: Address, timeout: float, where: str) -> socket.socket:
+    def _socket(
+        self, address: Address, timeout: float, where: str, tls: ssl.SSLContext | None
+    ) -> socket.socket:
         found: socket.socket | None = None
         try:
             if address.socket_path is not None:
@@ -321,7 +344,7 @@ class Dialer:
             for name, value in KEEPALIVE:
                 if hasattr(socket, name):
                     found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-            return self._encrypted(found, address, where)
+            return found if tls is None else self._encrypted(found, address, where, tls)
         except (OSError, ValueError) as error:
             if found is not None:
                 found.close()
@@ -335,13 +358,13 @@ class Dialer:
                 "firewall, and that the server runs"
             ) from error
 
-    def _encrypted(self, plain: socket.socket, address: Address, where: str) -> socket.socket:
-        if self._tls is None:
-            return plain
+    def _encrypted(
+        self, plain: socket.socket, address: Address, where: str, tls: ssl.SSLContext
+    ) -> socket.socket:
         plain.sendall(SSL_REQUEST)
         answer = plain.recv(1)
         if answer == b"S":
-            return self._tls.wrap_socket(plain, server_hostname=address.host)
+            return tls.wrap_socket(plain, server_hostname=address.host)
         if answer == b"N" and self._config.sslmode == "prefer":
             return plain
         plain.close()

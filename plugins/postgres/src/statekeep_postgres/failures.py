@@ -23,6 +23,9 @@ REPEATABLE = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the same transaction may well succeed at once."""
 
 NO_DATABASE = "3D000"
+NO_SUCH_ACCESS = "28000"
+"""Nobody may come in this way: refused by pg_hba.conf, before any password was asked for."""
+
 DUPLICATE_DATABASE = frozenset({"42P04", "23505", "55006"})
 """Another process creates the database in the same moment."""
 
