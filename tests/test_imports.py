@@ -16,10 +16,11 @@ RANKS = [
     {"model", "hookspecs"},
     {"backend", "cursors", "cache", "compressor", "pool"},
     {"envelope", "session"},
-    {"values", "sets", "deferred", "unit", "layers", "registry"},
+    {"values", "sets", "deferred", "unit", "layers", "registry", "combining"},
     {"storage", "structure", "sources"},
     {"config"},
     {"compose"},
+    {"aio"},
     {"testing"},
     {"cli"},
 ]

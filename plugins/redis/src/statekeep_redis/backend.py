@@ -76,6 +76,7 @@ class RedisBackend(Backend):
             atomic_scope=AtomicScope.HASH_SLOT if spread else AtomicScope.EVERYTHING,
             snapshot_reads=not spread,
             reclaims_expired=True,
+            max_connections=config.pool.max_total if config.pool.max_total > 0 else None,
         )
 
     @property
