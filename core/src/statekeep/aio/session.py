@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from statekeep.backend import Backend
-from statekeep.combining.calls import Call, Lane, Read, Single, Write
+from statekeep.combining.calls import LATE_SECONDS, Call, Lane, Read, Single, Write
 from statekeep.combining.combiner import Combiner, Counters
 from statekeep.errors import Closed, OutcomeUnknown, Unsupported
 from statekeep.model import Committed, Entry, Operation, Record, RecordKind
@@ -41,7 +41,7 @@ class AsyncSession:
         self._session = Session(backend)
         self._combiner = Combiner(backend, self._delivered)
         self._loop: AbstractEventLoop | None = None
-        self._scheduled = False
+        self._scheduled = self._watching = False
         self._gates: deque[Future[None]] = deque()
         self._ending: asyncio.Task[None] | None = None
 
@@ -155,7 +155,7 @@ class AsyncSession:
                 "this storage is in use by another event loop: open one in each; nothing was sent"
             )
         self._loop = loop
-        self._scheduled = False
+        self._scheduled = self._watching = False
         self._combiner.forget()
         self._gates.clear()
 
@@ -167,10 +167,16 @@ class AsyncSession:
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        self._combiner.dispatch()
+        if self._combiner.dispatch() and not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_later(LATE_SECONDS, self._look_again)
         if self._gates:
             for _ in range(min(len(self._gates), self._combiner.room)):
                 _open(self._gates.popleft())
+
+    def _look_again(self) -> None:
+        self._watching = False
+        self._dispatch()
 
     def _delivered(self, calls: Sequence[Call]) -> None:
         """In a thread of the combiner."""

@@ -36,6 +36,9 @@ MOST_TRANSACTIONS = 256
 MOST_WRITE_BYTES = 4 * 2**20
 """Of one combined commit; a single transaction may be larger."""
 
+LATE_SECONDS = 0.005
+"""A call that waits for a place gets one after this time at the latest, where there is one left."""
+
 CALL_BYTES = 100
 """Counted for every call besides the values it writes."""
 
@@ -94,15 +97,28 @@ class Single(Call):
 class Lane(ABC, Generic[C]):
     """A queue of calls that may travel together.
 
+    Few batches under way make larger ones, which is what is wanted as long as they come back
+    soon. Where the latest is late, as over a slow network or behind a lock, another may leave.
+
     Attributes:
         at_once: how many batches of it may be under way.
+        at_most: how many where they are late.
         running: how many are.
+        left: when the latest one left, by `time.monotonic()`.
     """
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, at_most: int) -> None:
         self.at_once = at_once
+        self.at_most = at_most
         self.running = 0
+        self.left = 0.0
         self.queue: deque[C] = deque()
+
+    def may_leave(self, now: float) -> bool:
+        """Whether another batch may leave."""
+        if self.running < self.at_once:
+            return True
+        return self.running < self.at_most and now - self.left >= LATE_SECONDS
 
     def take(self) -> list[C]:
         """Removes the next batch from the queue: the first call, and what fits beside it."""
@@ -142,10 +158,11 @@ class Reads(Lane[Read], Generic[V]):
     def __init__(
         self,
         at_once: int,
+        at_most: int,
         read: Callable[[Sequence[str]], Mapping[str, V]],
         size: Callable[[V], int],
     ) -> None:
-        super().__init__(at_once)
+        super().__init__(at_once, at_most)
         self._read = read
         self._size = size
         self._typical = 0.0
@@ -177,9 +194,12 @@ class Writes(Lane[Write]):
     """Transactions, each atomic by itself."""
 
     def __init__(
-        self, at_once: int, commit: Callable[[Sequence[Transaction]], Sequence[Outcome]]
+        self,
+        at_once: int,
+        at_most: int,
+        commit: Callable[[Sequence[Transaction]], Sequence[Outcome]],
     ) -> None:
-        super().__init__(at_once)
+        super().__init__(at_once, at_most)
         self._commit = commit
 
     def send(self, calls: Sequence[Write]) -> None:

@@ -66,13 +66,13 @@ class Combiner:
 
     def __init__(self, backend: Backend, deliver: Callable[[Sequence[Call]], None]) -> None:
         self._deliver = deliver
-        self.entries = Reads[Entry](2, backend.get_many, _entry_bytes)
-        self.many_entries = Reads[Entry](1, backend.get_many, _entry_bytes)
-        self.members = Reads[frozenset[bytes]](1, backend.members_many, _members_bytes)
-        self.writes = Writes(2, backend.commit)
-        self.large_writes = Writes(1, backend.commit)
-        self.singles = Singles(2)
-        self.upkeep = Singles(1)
+        self.entries = Reads[Entry](2, 4, backend.get_many, _entry_bytes)
+        self.many_entries = Reads[Entry](1, 1, backend.get_many, _entry_bytes)
+        self.members = Reads[frozenset[bytes]](1, 2, backend.members_many, _members_bytes)
+        self.writes = Writes(1, 4, backend.commit)
+        self.large_writes = Writes(1, 1, backend.commit)
+        self.singles = Singles(2, 4)
+        self.upkeep = Singles(1, 1)
         self._lanes: list[Lane[Any]] = [
             self.entries,
             self.writes,
@@ -82,7 +82,7 @@ class Combiner:
             self.large_writes,
             self.upkeep,
         ]
-        most = sum(lane.at_once for lane in self._lanes)
+        most = sum(lane.at_most for lane in self._lanes)
         self._most = min(most, backend.capabilities.max_connections or most)
         self._closed = False
         self._calls = self._batches = 0
@@ -130,11 +130,12 @@ class Combiner:
                 self._queued_bytes -= call.bytes
             return call.withdrawn
 
-    def dispatch(self) -> None:
-        """Sends what can leave now."""
+    def dispatch(self) -> bool:
+        """Sends what can leave now; whether some had to stay (see `LATE_SECONDS`)."""
         with self._lock:
             while job := self._next():
                 self._hand(job)
+            return self._queued > 0
 
     def counters(self) -> Counters:
         """What was done so far, and waits now."""
@@ -194,9 +195,10 @@ class Combiner:
         """The next batch that may leave, lane by lane in turn. Under the lock."""
         if self._running >= self._most:
             return None
+        now = time.monotonic()
         for step in range(len(self._lanes)):
             lane = self._lanes[(self._turn + step) % len(self._lanes)]
-            if not lane.queue or lane.running >= lane.at_once:
+            if not lane.queue or not lane.may_leave(now):
                 continue
             before = len(lane.queue)
             batch = lane.take()
@@ -207,6 +209,7 @@ class Combiner:
                 self._calls += len(batch)
                 self._batches += 1
                 lane.running += 1
+                lane.left = now
                 self._running += 1
                 return lane, batch
         return None
