@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import threading
 import time
@@ -88,7 +89,7 @@ class Gated(Layer):
         assert self._open.wait(PATIENCE)
         for key in keys:
             if key in self.poison:
-                raise self.poison[key]
+                raise copy.copy(self.poison[key])
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         self._pass("read", keys)

@@ -42,7 +42,7 @@ class AsyncSession:
         self._combiner = Combiner(backend, self._delivered)
         self._loop: AbstractEventLoop | None = None
         self._scheduled = self._watching = False
-        self._gates: deque[Future[None]] = deque()
+        self._gates: deque[tuple[Future[None], int]] = deque()
         self._ending: asyncio.Task[None] | None = None
 
     async def entries(self, keys: Sequence[str]) -> dict[str, Entry]:
@@ -99,7 +99,7 @@ class AsyncSession:
             self._use(asyncio.get_running_loop())
             self._wake(self._combiner.close())
             while self._gates:
-                _open(self._gates.popleft())
+                _open(self._gates.popleft()[0])
             self._ending = asyncio.create_task(in_thread(self._end))
         await asyncio.shield(self._ending)
 
@@ -116,8 +116,8 @@ class AsyncSession:
         loop = asyncio.get_running_loop()
         self._use(loop)
         try:
-            if self._gates or not self._combiner.room:
-                await self._turn(loop)
+            if self._gates or self._combiner.full:
+                await self._turn(loop, call)
             call.waiter = loop.create_future()
             self._combiner.add(lane, call)
             self._schedule(loop)
@@ -135,10 +135,10 @@ class AsyncSession:
                 del error  # whose traceback has this frame
         return call.answer
 
-    async def _turn(self, loop: AbstractEventLoop) -> None:
+    async def _turn(self, loop: AbstractEventLoop, call: Call) -> None:
         """Waits before a full queue; those who came first go first."""
         gate = loop.create_future()
-        self._gates.append(gate)
+        self._gates.append((gate, call.bytes))
         try:
             await gate
         except asyncio.CancelledError:
@@ -170,9 +170,12 @@ class AsyncSession:
         if self._combiner.dispatch() and not self._watching:
             self._watching = True
             asyncio.get_running_loop().call_later(LATE_SECONDS, self._look_again)
-        if self._gates:
-            for _ in range(min(len(self._gates), self._combiner.room)):
-                _open(self._gates.popleft())
+        calls, bytes = self._combiner.room
+        while self._gates and calls > 0 and bytes > 0:
+            gate, size = self._gates.popleft()
+            if not gate.done():  # else it was cancelled
+                gate.set_result(None)
+                calls, bytes = calls - 1, bytes - size
 
     def _look_again(self) -> None:
         self._watching = False

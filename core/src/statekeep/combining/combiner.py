@@ -97,9 +97,14 @@ class Combiner:
         self._queued = self._queued_bytes = 0
 
     @property
-    def room(self) -> int:
-        """How many calls may still be queued; whoever finds none should wait before adding one."""
-        return 0 if self._queued_bytes >= MOST_QUEUED_BYTES else MOST_QUEUED - self._queued
+    def room(self) -> tuple[int, int]:
+        """How many calls, and bytes in them, may still be queued."""
+        return MOST_QUEUED - self._queued, MOST_QUEUED_BYTES - self._queued_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room: who comes now should wait before adding."""
+        return self._queued >= MOST_QUEUED or self._queued_bytes >= MOST_QUEUED_BYTES
 
     def read_lane(self, call: Read) -> Lane[Read]:
         """Where a read of entries belongs."""
