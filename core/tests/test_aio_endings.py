@@ -100,6 +100,7 @@ async def test_a_cancelled_read_leaves_the_others_their_answer() -> None:
         await asyncio.sleep(0)
         for each in (reads[1], later[0], last[0]):
             each.cancel()
+        await asyncio.wait([reads[1], later[0], last[0]])
         gate.release()
         found = await asyncio.gather(*reads, *later, *more, *last, return_exceptions=True)
         assert sum(isinstance(each, asyncio.CancelledError) for each in found) == 3
