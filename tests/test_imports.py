@@ -14,7 +14,7 @@ RANKS = [
     {"errors", "clock", "fork", "deflate"},
     {"validate", "options"},
     {"model", "hookspecs"},
-    {"backend", "cursors", "cache", "compressor", "pool"},
+    {"backend", "cursors", "updates", "cache", "compressor", "pool"},
     {"envelope", "session"},
     {"values", "sets", "deferred", "unit", "layers", "registry", "combining"},
     {"storage", "structure", "sources"},

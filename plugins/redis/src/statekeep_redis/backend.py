@@ -33,6 +33,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.updates import updates as find_updates
 
 from statekeep_redis import codec, scripts, updates
 from statekeep_redis.cluster import Cluster
@@ -180,7 +181,7 @@ class RedisBackend(Backend):
         """The outcomes of those that could share a call, by number."""
         if len(transactions) < 2 or self._names.spread:
             return {}
-        found = updates.updates(transactions, self._capabilities.max_value_bytes)
+        found = find_updates(transactions, self._capabilities.max_value_bytes)
         if not found:
             return {}
         portions = updates.portions(found)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from struct import Struct
 
-from statekeep.model import Committed, Conflict, Outcome, Put, Transaction, value_key
+from statekeep.model import Committed, Conflict, Outcome, Put
 
 from statekeep_redis import scripts
 from statekeep_redis.driver import Command
@@ -20,29 +18,6 @@ MOST_BYTES = 4 * 2**20
 RESULT = Struct(">cQ")
 
 _version = Struct(">Q").pack
-
-
-def updates(transactions: Sequence[Transaction], most_bytes: int) -> dict[int, Put]:
-    """By number: the transactions that are one put over a value expected to be there.
-
-    Of a key that several transactions of the batch touch, none: their order counts.
-    """
-    found: dict[int, Put] = {}
-    for number, transaction in enumerate(transactions):
-        if len(transaction.operations) == 1:
-            put = transaction.operations[0]
-            if isinstance(put, Put) and put.expected and put.ttl is None:
-                found[number] = put
-    if len(found) < 2:
-        return {}
-    touched = Counter(
-        value_key(operation) for transaction in transactions for operation in transaction.operations
-    )
-    return {
-        number: put
-        for number, put in found.items()
-        if touched[put.key] == 1 and len(put.value) <= most_bytes
-    }
 
 
 def portions(found: dict[int, Put]) -> list[dict[int, Put]]:
