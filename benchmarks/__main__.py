@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from benchmarks import (
+    aio,
     caching,
     compression,
     embedded,
@@ -68,6 +69,11 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
     "servers": {
         "end-to-end": servers.end_to_end,
         "cached-over-servers": servers.cached_over_servers,
+    },
+    "aio": {
+        "aio-redis": aio.redis_tasks,
+        "aio-postgres": aio.postgres_tasks,
+        "aio-sqlite": aio.sqlite_tasks,
     },
     "importing": {"importing": importing.importing},
 }

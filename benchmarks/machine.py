@@ -24,6 +24,9 @@ LIBRARIES = (
     "theine",
     "py-key-value-aio",
     "diskcache",
+    "redis",
+    "asyncpg",
+    "uvloop",
 )
 
 

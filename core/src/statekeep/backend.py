@@ -44,6 +44,7 @@ class Capabilities:
         expiry: `Put.ttl` is honoured; else it is `Unsupported`.
         reclaims_expired: the space of expired values comes back without `purge()`.
         read_only: every write is `Unsupported`.
+        max_connections: how many calls can be under way at once; None where there is no bound.
     """
 
     durable: bool
@@ -54,6 +55,7 @@ class Capabilities:
     expiry: bool = True
     reclaims_expired: bool = False
     read_only: bool = False
+    max_connections: int | None = None
 
 
 @frozen(kw_only=True)
@@ -110,6 +112,18 @@ class Backend(ABC):
     @abstractmethod
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The entries of these keys, absent and expired ones left out; one snapshot if declared."""
+
+    def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
+        """What `get_many` would answer, where that takes no waiting; None: ask `get_many`.
+
+        For event loops, which must not wait: a cache or a dict in this process may answer, what
+        reads a file or a socket may not. A layer that changes what is read inherits this None.
+        """
+        return None
+
+    def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
+        """The same for `members_many`."""
+        return None
 
     @abstractmethod
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:

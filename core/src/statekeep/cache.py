@@ -20,7 +20,9 @@ class CacheStats:
 
 
 class Cache(ABC):
-    """A bounded map from keys to immutable values. Called from any thread.
+    """A bounded map from keys to immutable values, in this process. Called from any thread.
+
+    Nothing here waits for a disk or a network: event loops call `get`.
 
     It may forget anything at any time, by its own policy of size and age.
     """

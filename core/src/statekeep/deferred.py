@@ -15,7 +15,7 @@ from statekeep.model import (
     Release,
     Schedule,
 )
-from statekeep.session import PAGE, Session
+from statekeep.session import Session
 
 LEASE = timedelta(seconds=30)
 """How long a claim holds unless told otherwise."""
@@ -96,14 +96,7 @@ class Deferred:
 
     def scan(self, queue: str) -> Iterator[DeferredMessage]:
         """All messages of a queue, due or not, claimed or not, in constant memory."""
-        cursor, prefix = None, validate.key(queue, "queue") + "\0"
-        while True:
-            page = self._session.backend.scan(
-                RecordKind.DEFERRED, prefix=prefix, limit=PAGE, cursor=cursor
-            )
-            for record in page.items:
-                assert isinstance(record, DeferredMessage)
-                yield record
-            cursor = page.cursor
-            if cursor is None:
-                return
+        prefix = validate.key(queue, "queue") + "\0"
+        for record in self._session.scan(RecordKind.DEFERRED, prefix):
+            assert isinstance(record, DeferredMessage)
+            yield record

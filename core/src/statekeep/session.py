@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from statekeep import validate
 from statekeep.backend import Backend
@@ -15,6 +15,8 @@ from statekeep.model import (
     Operation,
     Outcome,
     Put,
+    Record,
+    RecordKind,
     Restore,
     Schedule,
     Transaction,
@@ -22,6 +24,9 @@ from statekeep.model import (
 
 PAGE = 1000
 """How many records a scan asks for at a time."""
+
+NOTHING_TO_DO = Committed({})
+"""What a transaction of no operations comes to."""
 
 
 class Session:
@@ -34,18 +39,39 @@ class Session:
         self.max_value_bytes = backend.capabilities.max_value_bytes
 
     def commit(self, operations: Iterable[Operation]) -> Committed:
-        """Applies the operations as one transaction.
+        """Applies the operations as one transaction; without any, nothing is sent.
 
         Raises:
             InvalidArgument: a value too large, two value operations on a key.
             VersionConflict: a version was not the expected one; nothing was applied.
             LeaseLost: a token is stale; nothing was applied.
         """
+        transaction = self.transaction(operations)
+        if not transaction.operations:
+            return NOTHING_TO_DO
+        (outcome,) = self.backend.commit((transaction,))
+        return raise_unless_committed(outcome)
+
+    def transaction(self, operations: Iterable[Operation]) -> Transaction:
+        """The operations as one transaction that the backend can hold.
+
+        Raises:
+            InvalidArgument: a value too large, two value operations on a key.
+        """
         transaction = Transaction(operations)
         for operation in transaction.operations:
             self._check_size(operation)
-        (outcome,) = self.backend.commit((transaction,))
-        return raise_unless_committed(outcome)
+        return transaction
+
+    def scan(self, kind: RecordKind, prefix: str) -> Iterator[Record]:
+        """All records of a kind whose name begins with `prefix`, page by page."""
+        cursor = None
+        while True:
+            page = self.backend.scan(kind, prefix=prefix, limit=PAGE, cursor=cursor)
+            yield from page.items
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     def _check_size(self, operation: Operation) -> None:
         if isinstance(operation, Put):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from statekeep import validate
-from statekeep.errors import InvalidArgument
 from statekeep.model import Add, KeySetRecord, Operation, Page, RecordKind, Remove
 from statekeep.session import PAGE, Session
 
@@ -24,10 +23,7 @@ class KeySets:
 
     def members_many(self, keys: Iterable[str]) -> dict[str, frozenset[bytes]]:
         """All members of several sets; every key asked for is in the answer."""
-        if isinstance(keys, str):
-            raise InvalidArgument("keys must be several keys, not one str")
-        unique = tuple(dict.fromkeys(validate.key(key) for key in keys))
-        return self._session.backend.members_many(unique)
+        return self._session.backend.members_many(validate.keys(keys))
 
     def pages(self, key: str, limit: int = PAGE) -> Iterator[Page[bytes]]:
         """All members, page by page, in constant memory."""
@@ -70,23 +66,20 @@ class KeySets:
         remove: Mapping[str, Iterable[bytes]] | None = None,
     ) -> None:
         """Changes any number of sets, all or nothing: removals first, then additions."""
-        removals = [Remove(*item) for item in (remove or {}).items()]
-        additions = [Add(*item) for item in (add or {}).items()]
-        changes: list[Operation] = [each for each in removals if each.members]
-        changes += [each for each in additions if each.members]
-        if changes:
-            self._session.commit(changes)
+        self._session.commit(changes(add, remove))
 
     def scan(self, prefix: str = "") -> Iterator[str]:
         """The keys of all sets that begin with `prefix`, in constant memory."""
-        cursor, prefix = None, validate.prefix(prefix)
-        while True:
-            page = self._session.backend.scan(
-                RecordKind.KEY_SET, prefix=prefix, limit=PAGE, cursor=cursor
-            )
-            for record in page.items:
-                assert isinstance(record, KeySetRecord)
-                yield record.key
-            cursor = page.cursor
-            if cursor is None:
-                return
+        for record in self._session.scan(RecordKind.KEY_SET, validate.prefix(prefix)):
+            assert isinstance(record, KeySetRecord)
+            yield record.key
+
+
+def changes(
+    add: Mapping[str, Iterable[bytes]] | None, remove: Mapping[str, Iterable[bytes]] | None
+) -> list[Operation]:
+    """Removals, then additions; those of no members left out."""
+    removals = [Remove(*item) for item in (remove or {}).items()]
+    additions = [Add(*item) for item in (add or {}).items()]
+    found: list[Operation] = [each for each in removals if each.members]
+    return found + [each for each in additions if each.members]

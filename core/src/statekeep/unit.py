@@ -12,6 +12,7 @@ from statekeep.model import (
     Add,
     Cancel,
     Check,
+    Committed,
     DeferredMessage,
     Delete,
     Extend,
@@ -24,14 +25,12 @@ from statekeep.model import (
 from statekeep.session import Session
 
 
-class UnitOfWork:
-    """Collects operations and commits them together: all are applied, or none.
+class Collected:
+    """What a transaction's block collects, whoever commits it."""
 
-    Nothing is sent before the end of the block; an exception inside it sends nothing at all.
-    """
+    _block = "with storage.transaction() as tx: ..."
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self) -> None:
         self._operations: list[Operation] = []
         self._versions: Mapping[str, int] | None = None
         self._entered = self._done = False
@@ -100,15 +99,32 @@ class UnitOfWork:
         if self._done:
             raise InvalidArgument("this transaction has ended: begin another one")
         if not self._entered:
-            raise InvalidArgument("a transaction is a block: with storage.transaction() as tx: ...")
+            raise InvalidArgument(f"a transaction is a block: {self._block}")
         self._operations.append(operation)
 
-    def __enter__(self) -> UnitOfWork:
+    def _enter(self) -> None:
         if self._done:
             raise InvalidArgument("this transaction has ended: begin another one")
         if self._entered:
             raise InvalidArgument("this transaction's block was entered already: begin another one")
         self._entered = True
+
+    def _committed(self, committed: Committed) -> None:
+        self._versions = MappingProxyType(dict(committed.versions))
+
+
+class UnitOfWork(Collected):
+    """Collects operations and commits them together: all are applied, or none.
+
+    Nothing is sent before the end of the block; an exception inside it sends nothing at all.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def __enter__(self) -> UnitOfWork:
+        self._enter()
         return self
 
     def __exit__(
@@ -118,9 +134,5 @@ class UnitOfWork:
         traceback: TracebackType | None,
     ) -> None:
         self._done = True
-        if error is not None:
-            return
-        if not self._operations:
-            self._versions = {}
-            return
-        self._versions = MappingProxyType(dict(self._session.commit(self._operations).versions))
+        if error is None:
+            self._committed(self._session.commit(self._operations))

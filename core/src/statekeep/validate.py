@@ -5,6 +5,7 @@ The limits are those of the contract (section 3 of the design); one place for ea
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -35,6 +36,13 @@ def key(value: object, name: str = "key") -> str:
     if "\0" in value:
         raise InvalidArgument(f"{name} must not contain NUL: {value[:80]!r}")
     return value
+
+
+def keys(value: Iterable[str]) -> tuple[str, ...]:
+    """Several keys, each once, in their order."""
+    if isinstance(value, str):
+        raise InvalidArgument("keys must be several keys, not one str")
+    return tuple(dict.fromkeys(key(each) for each in value))
 
 
 def prefix(value: object) -> str:

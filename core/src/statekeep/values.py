@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 
 from statekeep import validate
-from statekeep.errors import InvalidArgument, VersionConflict
-from statekeep.model import Delete, Entry, KeyValueRecord, Put, RecordKind
-from statekeep.session import PAGE, Session
+from statekeep.errors import VersionConflict
+from statekeep.model import Committed, Delete, Entry, KeyValueRecord, Operation, Put, RecordKind
+from statekeep.session import Session
 
 UPDATE_ATTEMPTS = 100
 """How often `update` tries: enough for dozens of writers that hammer on one key."""
@@ -38,7 +38,7 @@ class KeyValues:
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Entry]:
         """The entries of several keys, absent ones left out; one snapshot where the store can."""
-        return self._get_many(_keys(keys))
+        return self._get_many(validate.keys(keys))
 
     def put(
         self,
@@ -63,8 +63,6 @@ class KeyValues:
 
     def put_many(self, mapping: Mapping[str, bytes]) -> dict[str, int]:
         """Writes several values, all or none, and returns their new versions."""
-        if not mapping:
-            return {}
         return dict(self._session.commit(Put(*item) for item in mapping.items()).versions)
 
     def delete(self, key: str, *, expected: int | None = None) -> bool:
@@ -99,44 +97,46 @@ class KeyValues:
         Raises:
             VersionConflict: another writer came first at every attempt.
         """
-        for attempt in range(1, validate.limit(attempts, name="attempts") + 1):
-            entry = self.get(key)
-            changed = function(entry.value if entry else None)
+        update = Update(key, ttl, attempts)
+        while True:
+            seen = self.get(key)
+            changed = function(None if seen is None else seen.value)
             try:
-                return self._replace(key, entry, changed, ttl)
-            except VersionConflict:
-                if attempt == attempts:
-                    raise
-                first, longest = BACKOFF
-                time.sleep(random.random() * min(first * 2 ** min(attempt, 20), longest))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                return update.entry(changed, self._session.commit(update.writes(seen, changed)))
+            except VersionConflict as conflict:
+                time.sleep(update.pause(conflict))
 
     def scan(self, prefix: str = "") -> Iterator[tuple[str, Entry]]:
         """All keys that begin with `prefix`, with their entries, in constant memory."""
-        cursor, prefix = None, validate.prefix(prefix)
-        while True:
-            page = self._session.backend.scan(
-                RecordKind.KEY_VALUE, prefix=prefix, limit=PAGE, cursor=cursor
-            )
-            for record in page.items:
-                assert isinstance(record, KeyValueRecord)
-                yield record.key, record.entry
-            cursor = page.cursor
-            if cursor is None:
-                return
-
-    def _replace(
-        self, key: str, entry: Entry | None, value: bytes | None, ttl: timedelta | None
-    ) -> Entry | None:
-        version = entry.version if entry else 0
-        if value is None:
-            if entry is not None:
-                self.delete(key, expected=version)
-            return None
-        return Entry(value, self.put(key, value, expected=version, ttl=ttl))
+        for record in self._session.scan(RecordKind.KEY_VALUE, validate.prefix(prefix)):
+            assert isinstance(record, KeyValueRecord)
+            yield record.key, record.entry
 
 
-def _keys(keys: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(keys, str):
-        raise InvalidArgument("keys must be several keys, not one str")
-    return tuple(dict.fromkeys(validate.key(key) for key in keys))
+class Update:
+    """What `update` does between its calls: what to write, what came of it, whether to go on."""
+
+    def __init__(self, key: str, ttl: timedelta | None, attempts: int) -> None:
+        self._key = key
+        self._ttl = ttl
+        self._attempts = validate.limit(attempts, name="attempts")
+        self._attempt = 1
+
+    def writes(self, seen: Entry | None, changed: bytes | None) -> tuple[Operation, ...]:
+        """What turns the entry seen into the changed value; nothing where both are absent."""
+        if changed is not None:
+            return (Put(self._key, changed, seen.version if seen else 0, self._ttl),)
+        return () if seen is None else (Delete(self._key, seen.version),)
+
+    def entry(self, changed: bytes | None, committed: Committed) -> Entry | None:
+        """The entry written."""
+        return None if changed is None else Entry(changed, committed.versions[self._key])
+
+    def pause(self, conflict: VersionConflict) -> float:
+        """Seconds to wait before the next attempt; raises the conflict after the last one."""
+        if self._attempt == self._attempts:
+            raise conflict
+        first, longest = BACKOFF
+        most = min(first * 2.0 ** min(self._attempt, 20), longest)
+        self._attempt += 1
+        return random.random() * most

@@ -16,7 +16,7 @@ from attrs import asdict, evolve
 
 from statekeep import fork
 from statekeep.backend import Backend, BackendStats, Capabilities
-from statekeep.cache import Cache
+from statekeep.cache import Cache, CacheStats
 from statekeep.clock import now_micros, to_micros
 from statekeep.layers.base import Layer
 from statekeep.model import Add, Entry, Outcome, Remove, Transaction, value_key
@@ -32,11 +32,25 @@ class Tickets(Generic[V]):
         self._size = size
         self._lock = threading.Lock()
         self._reading: dict[str, object] = {}
+        self.peeked_misses = 0
 
     def get(self, key: str) -> V | None:
         """The cached value, or None."""
         value: V | None = self.cache.get(key)
         return value
+
+    def all_cached(self, keys: Sequence[str], usable: Callable[[V], bool]) -> dict[str, V] | None:
+        """The values of these keys, or None where one is missing: the read follows that counts."""
+        found: dict[str, V] = {}
+        for key in keys:
+            value: V | None = self.cache.get(key)
+            if value is None:
+                self.peeked_misses += 1
+                return None
+            if not usable(value):
+                return None
+            found[key] = value
+        return found
 
     def begin(self, keys: Iterable[str]) -> object:
         """A ticket for a read of these keys that begins now."""
@@ -60,6 +74,11 @@ class Tickets(Generic[V]):
             for key in keys:
                 self._reading.pop(key, None)
                 self.cache.discard(key)
+
+    def stats(self) -> CacheStats:
+        """The cache's counters; a look-up by `all_cached` is no miss, as another one follows."""
+        counted = self.cache.stats()
+        return evolve(counted, misses=max(0, counted.misses - self.peeked_misses))
 
     def after_fork(self) -> None:
         """Renews the lock, which a thread that the child does not have may hold."""
@@ -96,6 +115,18 @@ class CachingLayer(Layer):
             return _read(self._values, keys, self.inner.get_many)
         return _through(self._values, keys, self.inner.get_many, _fresh)
 
+    def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
+        """See `Backend.peek`: the entries, where all are cached."""
+        if self._values is None:
+            return None
+        return self._values.all_cached(keys, _fresh)
+
+    def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
+        """See `Backend.peek_members`."""
+        if self._sets is None:
+            return None
+        return self._sets.all_cached(keys, lambda members: True)
+
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
         if self._sets is None:
@@ -125,7 +156,7 @@ class CachingLayer(Layer):
             f"{name}.{counter}": count
             for name, tickets in caches.items()
             if tickets is not None
-            for counter, count in asdict(tickets.cache.stats()).items()
+            for counter, count in asdict(tickets.stats()).items()
         }
         return evolve(found, details={**found.details, **counters})
 

@@ -43,6 +43,18 @@ class ReadsTests(Kit):
             prefix + "x": frozenset(),
         }
 
+    def test_reads_peek_knows_or_says_nothing(
+        self, backend: Backend, storage: Storage, prefix: str
+    ) -> None:
+        """peek and peek_members answer what the reads would, or None, before and after a write."""
+        keys = [prefix + "a", prefix + "b"]
+        for value in (b"1", b"2"):
+            storage.values.put(keys[0], value)
+            storage.sets.add(keys[0], value)
+            for _ in range(2):
+                assert backend.peek(keys) in (None, backend.get_many(keys))
+                assert backend.peek_members(keys) in (None, backend.members_many(keys))
+
     def test_reads_of_thousands_of_keys(self, storage: Storage, prefix: str) -> None:
         """More keys in one call than a statement may have parameters (999 in old SQLite)."""
         keys = [f"{prefix}{number}" for number in range(2500)]

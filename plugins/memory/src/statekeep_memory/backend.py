@@ -61,15 +61,37 @@ class MemoryBackend(Backend):
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""
         with self._lock:
-            state = self._opened()
-            found = ((key, state.entry(key)) for key in keys)
-            return {key: entry for key, entry in found if entry is not None}
+            return self._entries(keys)
+
+    def _entries(self, keys: Sequence[str]) -> dict[str, Entry]:
+        state = self._opened()
+        found = ((key, state.entry(key)) for key in keys)
+        return {key: entry for key, entry in found if entry is not None}
+
+    def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
+        """See `Backend.peek`: the answer, unless another thread is at work."""
+        return self._unless_busy(self._entries, keys)
+
+    def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
+        """See `Backend.peek_members`."""
+        return self._unless_busy(self._members, keys)
 
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
         with self._lock:
-            state = self._opened()
-            return {key: frozenset(state.sets.get(key, ())) for key in keys}
+            return self._members(keys)
+
+    def _members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
+        sets = self._opened().sets
+        return {key: frozenset(sets.get(key, ())) for key in keys}
+
+    def _unless_busy(self, read: Callable[[Sequence[str]], T], keys: Sequence[str]) -> T | None:
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return read(keys)
+        finally:
+            self._lock.release()
 
     def members(self, key: str, *, limit: int, cursor: str | None) -> Page[bytes]:
         """See `Backend.members`."""

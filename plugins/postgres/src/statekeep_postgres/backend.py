@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from attrs import evolve
 from statekeep import cursors
 from statekeep.backend import (
     LARGE_VALUE_BYTES,
@@ -48,11 +49,12 @@ class PostgresBackend(Backend):
         self._names = Names.of(config)
         self._statements = Statements(self._names)
         self._database = Database(config)
+        self._capabilities = evolve(CAPABILITIES, max_connections=config.maximum_pool_size)
 
     @property
     def capabilities(self) -> Capabilities:
         """Everything."""
-        return CAPABILITIES
+        return self._capabilities
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""

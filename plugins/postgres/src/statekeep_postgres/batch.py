@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -220,10 +220,15 @@ class Batch:
         }
 
 
-def batches(transactions: Sequence[Transaction]) -> list[Batch]:
-    """The transactions in as few batches as keep those apart, and in order, that share a record."""
+def batches(transactions: Sequence[Transaction], done: Container[int] = ()) -> list[Batch]:
+    """The transactions in as few batches as keep those apart, and in order, that share a record.
+
+    Those that are done, by number, are left out.
+    """
     found: list[Batch] = []
     for number, transaction in enumerate(transactions):
+        if number in done:
+            continue
         part = Batch.of(number, transaction)
         if found and found[-1].accepts(part):
             found[-1].extend(part)

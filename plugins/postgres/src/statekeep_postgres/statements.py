@@ -30,6 +30,7 @@ class Statements:
     claim: Statement = field(init=False)
     put: Statement = field(init=False)
     put_for: Statement = field(init=False)
+    updates: Statement = field(init=False)
     commit: Statement = field(init=False)
     purge: Statement = field(init=False)
     stats: Statement = field(init=False)
@@ -113,6 +114,25 @@ class Statements:
             f"WHERE key = $1 AND ($2 IS NULL OR version = $2) AND {LIVE} RETURNING version",
             ("text", "int8", "bytea", *more),
             ("int8",),
+        )
+
+    @updates.default
+    def _updates(self) -> Statement:
+        # Locked in the order that the function of `commit` locks in, so that no two of either kind
+        # ever wait for each other. Who waited for a lock compares the version again.
+        return Statement(
+            f"""
+            WITH held AS MATERIALIZED (
+                SELECT v.key, i.value
+                FROM unnest($1, $2, $3) AS i (key, expected, value)
+                JOIN {self.key_value} v ON v.key = i.key AND v.version = i.expected
+                WHERE {LIVE} ORDER BY v.key COLLATE "C" FOR UPDATE OF v
+            )
+            UPDATE {self.key_value} v SET version = version + 1, value = held.value, expires = NULL
+            FROM held WHERE v.key = held.key RETURNING v.key, v.version
+            """,  # noqa: S608
+            ("text[]", "int8[]", "bytea[]"),
+            ("text", "int8"),
         )
 
     @commit.default

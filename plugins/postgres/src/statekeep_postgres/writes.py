@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from statekeep.clock import duration_micros
 from statekeep.errors import InvalidArgument, StorageError, Unavailable
 from statekeep.model import Committed, Failed, Outcome, Put, Transaction
+from statekeep.updates import updates
 
-from statekeep_postgres.batch import Batch, batches
+from statekeep_postgres.batch import MOST_BYTES, Batch, batches
 from statekeep_postgres.database import Database
 from statekeep_postgres.statements import Statements
 from statekeep_postgres.wire import MAX_MESSAGE_BYTES
@@ -24,8 +25,8 @@ def commit(
             outcome = _put(database, statements, operations[0])
             if outcome is not None:
                 return [outcome]
-    outcomes: dict[int, Outcome] = {}
-    waiting = batches(transactions)
+    outcomes = _updated(database, statements, transactions)
+    waiting = batches(transactions, outcomes)
     while waiting:
         batch = waiting.pop(0)
         try:
@@ -48,6 +49,37 @@ def commit(
             }
             break
     return [outcomes[number] for number in range(len(transactions))]
+
+
+def _updated(
+    database: Database, statements: Statements, transactions: Sequence[Transaction]
+) -> dict[int, Outcome]:
+    """The outcomes, by number, of those that are a conditional put which the condition allows.
+
+    One statement for all of them, where there are several. What it leaves has another version.
+    """
+    found: dict[int, Put] = {}
+    size = 0
+    for number, put in updates(transactions, MOST_BYTES).items():
+        size += len(put.value)
+        if size > MOST_BYTES:
+            break  # the others go the general way
+        found[number] = put
+    if not found:
+        return {}
+    puts = found.values()
+    rows = database.write(
+        statements.updates,
+        [put.key for put in puts],
+        [put.expected for put in puts],
+        [put.value for put in puts],
+    )
+    versions: dict[str, int] = dict(rows)
+    return {
+        number: Committed({put.key: versions[put.key]})
+        for number, put in found.items()
+        if put.key in versions
+    }
 
 
 def _put(database: Database, statements: Statements, put: Put) -> Outcome | None:

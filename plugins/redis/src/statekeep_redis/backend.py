@@ -33,8 +33,9 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.updates import updates as find_updates
 
-from statekeep_redis import codec, scripts
+from statekeep_redis import codec, scripts, updates
 from statekeep_redis.cluster import Cluster
 from statekeep_redis.config import RedisConfig
 from statekeep_redis.counting import count
@@ -76,6 +77,7 @@ class RedisBackend(Backend):
             atomic_scope=AtomicScope.HASH_SLOT if spread else AtomicScope.EVERYTHING,
             snapshot_reads=not spread,
             reclaims_expired=True,
+            max_connections=config.pool.max_total if config.pool.max_total > 0 else None,
         )
 
     @property
@@ -164,26 +166,60 @@ class RedisBackend(Backend):
         return self._scanner.page(kind, prefix, limit, cursor)
 
     def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
-        """See `Backend.commit`: one script for each, several in one pipeline."""
+        """See `Backend.commit`: one script for each, several in one pipeline.
+
+        Conditional puts over values that are there share calls of a script.
+        """
         self._check_open()
-        outcomes: list[Outcome | None] = [None] * len(transactions)
+        outcomes = self._updated(transactions)
+        rest = [number for number in range(len(transactions)) if number not in outcomes]
+        if rest:
+            outcomes |= self._committed(transactions, rest, others_applied=bool(outcomes))
+        return [outcomes[number] for number in range(len(transactions))]
+
+    def _updated(self, transactions: Sequence[Transaction]) -> dict[int, Outcome]:
+        """The outcomes of those that could share a call, by number."""
+        if len(transactions) < 2 or self._names.spread:
+            return {}
+        found = find_updates(transactions, self._capabilities.max_value_bytes)
+        if not found:
+            return {}
+        portions = updates.portions(found)
+        commands = [updates.command(self._names, portion) for portion in portions]
+        outcomes: dict[int, Outcome] = {}
+        replies = self._place.calls(commands, write=True, wait=self._wait)
+        for portion, reply in zip(portions, replies, strict=True):
+            if not isinstance(reply, Refusal):  # which the general way explains, one by one
+                outcomes |= updates.outcomes(portion, reply)
+        return outcomes
+
+    def _committed(
+        self, transactions: Sequence[Transaction], numbers: Sequence[int], *, others_applied: bool
+    ) -> dict[int, Outcome]:
+        """The outcomes of these, each by a call of its own."""
+        outcomes: dict[int, Outcome] = {}
         commands: list[tuple[int, Command]] = []
         sent: list[int] = []
-        for number, transaction in enumerate(transactions):
-            prepared = self._prepare(transaction)
+        for number in numbers:
+            prepared = self._prepare(transactions[number])
             if isinstance(prepared, StorageError):
                 outcomes[number] = Failed(prepared)
             else:
                 commands.append(prepared)
                 sent.append(number)
-        replies = self._place.calls(commands, write=True, wait=self._wait) if commands else []
+        try:
+            replies = self._place.calls(commands, write=True, wait=self._wait) if commands else []
+        except StorageError as error:
+            if not others_applied:
+                raise
+            return outcomes | {number: Failed(error) for number in sent}
         for number, reply in zip(sent, replies, strict=True):
             outcomes[number] = (
                 Failed(reply.error)
                 if isinstance(reply, Refusal)
                 else codec.outcome(transactions[number], reply)
             )
-        return [outcome for outcome in outcomes if outcome is not None]
+        return outcomes
 
     def _prepare(self, transaction: Transaction) -> tuple[int, Command] | StorageError:
         """The slot and the command of a transaction, or why it cannot be one."""

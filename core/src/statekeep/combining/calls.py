@@ -1,0 +1,277 @@
+"""Calls that wait to travel, and lanes: which of them travel together, and how many at once."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import Context
+from typing import Any, Generic, TypeVar
+
+from statekeep.errors import (
+    AccessDenied,
+    Closed,
+    InvalidArgument,
+    OutcomeUnknown,
+    StorageError,
+    Unavailable,
+    Unsupported,
+)
+from statekeep.model import Outcome, Put, Schedule, Transaction
+
+V = TypeVar("V")
+C = TypeVar("C", bound="Call")
+
+MOST_KEYS = 256
+"""Of one combined read. Larger ones gain little more, and one thread that decodes a thousand
+values at a time holds up the event loop for milliseconds."""
+
+MOST_READ_BYTES = 4 * 2**20
+"""What a combined read should bring at most; estimated by what came before."""
+
+MOST_TRANSACTIONS = 256
+"""Of one combined commit."""
+
+MOST_WRITE_BYTES = 4 * 2**20
+"""Of one combined commit; a single transaction may be larger."""
+
+LATE_SECONDS = 0.005
+"""A call that waits for a place gets one after this time at the latest, where there is one left."""
+
+CALL_BYTES = 100
+"""Counted for every call besides the values it writes."""
+
+
+class Call:
+    """A call on its way, and what came of it: exactly one of `answer` and `error` in the end.
+
+    Attributes:
+        waiter: whoever is told of the end; the combiner does not look at it.
+        bytes: about what it holds in memory until then.
+        sent: it left the queue, so it may have been carried out.
+        withdrawn: nobody waits for it any more, and it was not sent.
+    """
+
+    __slots__ = ("answer", "bytes", "error", "sent", "waiter", "withdrawn")
+
+    def __init__(self, waiter: Any, bytes: int = CALL_BYTES) -> None:
+        self.waiter = waiter
+        self.bytes = bytes
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.sent = self.withdrawn = False
+
+
+class Read(Call):
+    """A read of some keys, of which the answer is a dict."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, waiter: Any, keys: Sequence[str]) -> None:
+        super().__init__(waiter)
+        self.keys = keys
+
+
+class Write(Call):
+    """A transaction; the answer is its outcome."""
+
+    __slots__ = ("transaction",)
+
+    def __init__(self, waiter: Any, transaction: Transaction) -> None:
+        super().__init__(waiter, sum(map(_bytes, transaction.operations)))
+        self.transaction = transaction
+
+
+class Single(Call):
+    """Anything else, which travels alone."""
+
+    __slots__ = ("context", "function")
+
+    def __init__(self, waiter: Any, function: Callable[[], Any], context: Context) -> None:
+        super().__init__(waiter)
+        self.function = function
+        self.context = context
+
+
+class Lane(ABC, Generic[C]):
+    """A queue of calls that may travel together.
+
+    Few batches under way make larger ones, which is what is wanted as long as they come back
+    soon. Where the latest is late, as over a slow network or behind a lock, another may leave.
+
+    Attributes:
+        at_once: how many batches of it may be under way.
+        at_most: how many where they are late.
+        running: how many are.
+        left: when the latest one left, by `time.monotonic()`.
+    """
+
+    def __init__(self, at_once: int, at_most: int) -> None:
+        self.at_once = at_once
+        self.at_most = at_most
+        self.running = 0
+        self.left = 0.0
+        self.queue: deque[C] = deque()
+
+    def may_leave(self, now: float) -> bool:
+        """Whether another batch may leave."""
+        if self.running < self.at_once:
+            return True
+        return self.running < self.at_most and now - self.left >= LATE_SECONDS
+
+    def take(self) -> list[C]:
+        """Removes the next batch from the queue: the first call, and what fits beside it."""
+        batch: list[C] = []
+        left = self._room()
+        while self.queue:
+            call = self.queue[0]
+            if not call.withdrawn:
+                left -= self._space(call)
+                if batch and left < 0:
+                    break
+                call.sent = True
+                batch.append(call)
+            self.queue.popleft()
+        return batch
+
+    @abstractmethod
+    def send(self, calls: Sequence[C]) -> None:
+        """Carries out the calls in one, and gives each its answer."""
+
+    @abstractmethod
+    def divides(self, error: BaseException) -> bool:
+        """Whether calls that failed together may be sent again, each part by itself."""
+
+    @abstractmethod
+    def _room(self) -> float:
+        """How large a batch may be."""
+
+    @abstractmethod
+    def _space(self, call: C) -> float:
+        """What a call takes of it."""
+
+
+class Reads(Lane[Read], Generic[V]):
+    """Reads of one kind, by their keys; a key that several ask for is read once."""
+
+    def __init__(
+        self,
+        at_once: int,
+        at_most: int,
+        read: Callable[[Sequence[str]], Mapping[str, V]],
+        size: Callable[[V], int],
+    ) -> None:
+        super().__init__(at_once, at_most)
+        self._read = read
+        self._size = size
+        self._typical = 0.0
+
+    def send(self, calls: Sequence[Read]) -> None:
+        """One read of all keys."""
+        if len(calls) == 1:
+            calls[0].answer = found = self._read(calls[0].keys)
+        else:
+            found = self._read(tuple(dict.fromkeys(key for call in calls for key in call.keys)))
+            for call in calls:
+                call.answer = {key: found[key] for key in call.keys if key in found}
+        if found:
+            mean = sum(map(self._size, found.values())) / len(found)
+            self._typical = max(mean, 0.9 * self._typical)
+
+    def divides(self, error: BaseException) -> bool:
+        """Reading again harms nothing; where the store is away, it is for all of them."""
+        return not isinstance(error, Unavailable | AccessDenied | Closed)
+
+    def _room(self) -> float:
+        return min(MOST_KEYS, MOST_READ_BYTES / max(1.0, self._typical))
+
+    def _space(self, call: Read) -> float:
+        return len(call.keys)
+
+
+class Writes(Lane[Write]):
+    """Transactions, each atomic by itself."""
+
+    def __init__(
+        self,
+        at_once: int,
+        at_most: int,
+        commit: Callable[[Sequence[Transaction]], Sequence[Outcome]],
+    ) -> None:
+        super().__init__(at_once, at_most)
+        self._commit = commit
+
+    def send(self, calls: Sequence[Write]) -> None:
+        """One commit of all transactions."""
+        outcomes = self._commit([call.transaction for call in calls])
+        for call, outcome in zip(calls, outcomes, strict=True):
+            call.answer = outcome
+
+    def divides(self, error: BaseException) -> bool:
+        """Only where the error itself says that nothing was sent: no write is ever repeated."""
+        return isinstance(error, InvalidArgument | Unsupported)
+
+    def _room(self) -> float:
+        return 1.0
+
+    def _space(self, call: Write) -> float:
+        return max(1 / MOST_TRANSACTIONS, call.bytes / MOST_WRITE_BYTES)
+
+
+class Singles(Lane[Single]):
+    """Calls that travel alone, in the context of their caller."""
+
+    def send(self, calls: Sequence[Single]) -> None:
+        """Calls the one function."""
+        (call,) = calls
+        call.answer = call.context.run(call.function)
+
+    def divides(self, error: BaseException) -> bool:
+        """There is nothing to divide."""
+        return False
+
+    def _room(self) -> float:
+        return 1.0
+
+    def _space(self, call: Single) -> float:
+        return 1.0
+
+
+def carried_out(lane: Lane[C], batch: list[C]) -> Iterator[list[C]]:
+    """Sends a batch, and in halves again where it fails for one of them; yields what is done.
+
+    So a value that cannot be decoded fails its own caller: with one such value among n, the
+    others have their answers after at most 2 log2(n) further calls.
+    """
+    parts = [batch]
+    while parts:
+        part = parts.pop()
+        try:
+            lane.send(part)
+        except BaseException as error:
+            if len(part) > 1 and lane.divides(error):
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]  # the first half is sent first
+                continue
+            for call in part:
+                call.error = error if len(part) == 1 else _own(error, lane)
+        yield part
+
+
+def _own(error: BaseException, lane: Lane[C]) -> BaseException:
+    """A copy for each caller: what one does with its exception must not show in another's."""
+    try:
+        mine = copy.copy(error)
+    except Exception:  # an exception of a plugin whose arguments are not its own
+        mine = OutcomeUnknown(str(error)) if isinstance(lane, Writes) else StorageError(str(error))
+    mine.__cause__ = error.__cause__ or error
+    return mine
+
+
+def _bytes(operation: object) -> int:
+    if isinstance(operation, Put):
+        return CALL_BYTES + len(operation.value)
+    if isinstance(operation, Schedule):
+        return CALL_BYTES + len(operation.payload)
+    return CALL_BYTES

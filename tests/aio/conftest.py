@@ -1,0 +1,53 @@
+"""Servers for the tests of `statekeep.aio`; each test has a place of its own in them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.postgres import SAFE, PostgresProcess
+from tests.servers.redis import RedisProcess
+
+Config = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisProcess]:
+    with RedisProcess() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresProcess]:
+    with PostgresProcess() as server:
+        yield server
+
+
+@pytest.fixture(params=["redis", "postgres", "sqlite"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
+    """A place of this test's own, on a server of this machine or in a file."""
+    if request.param == "sqlite":
+        return {"sqlite": {"path": str(tmp_path / "state.db"), "busy_timeout": 20_000}}
+    own = f"t{uuid.uuid4().hex[:12]}"
+    server = request.getfixturevalue(f"{request.param}_server")
+    where = {"host": "127.0.0.1", "port": server.port}
+    if request.param == "redis":
+        return {"redis": {**where, "prefix": f"{own}:"}}
+    return {"postgres": {**where, "schema": own, "minimum_idle": 0}}
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def mortal(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Config]]:
+    """A server that keeps what it acknowledged over a kill, and its config."""
+    if request.param == "redis":
+        options = {"appendonly": "yes", "appendfsync": "always"}
+        with RedisProcess(options) as server:
+            yield server, {"redis": {"host": "127.0.0.1", "port": server.port}}
+    else:
+        with PostgresProcess(SAFE) as postgres:
+            where = {"host": "127.0.0.1", "port": postgres.port}
+            yield postgres, {"postgres": {**where, "minimum_idle": 0}}
