@@ -18,6 +18,7 @@ from statekeep.errors import (
 )
 
 FATAL = frozenset({"FATAL", "PANIC"})
+WARNING = "WARNING"
 
 REPEATABLE = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the same transaction may well succeed at once."""
@@ -71,6 +72,14 @@ def lost(where: str, reason: object, *, unknown: bool) -> StorageError:
             "have been applied; read the versions again before deciding"
         )
     return Unavailable(f"{where}: the connection broke ({reason}); nothing was applied")
+
+
+def half_committed(where: str, warning: ServerRefused) -> StorageError:
+    """The error for a commit about which the server warned: its standby may not have it."""
+    return OutcomeUnknown(
+        f"{where}: {warning}: the write was committed there, and is lost if that server is; read "
+        "the versions again before deciding"
+    )
 
 
 _SETUP = "A table, column or function is missing or was changed: `setup()` creates what is missing"
