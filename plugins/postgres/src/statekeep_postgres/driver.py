@@ -75,8 +75,10 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN | select.POLLHUP | select.POLLERR)
         # Behind a pooler neither start-up parameters nor SET reach the server that does the work.
+        # The condition is never true: a row of this would be taken for one of the statement's.
         limit = wire.Statement(
-            f"SELECT set_config('statement_timeout', '{config.statement_timeout}', true)"
+            "SELECT 1 WHERE "
+            f"set_config('statement_timeout', '{config.statement_timeout}', true) = ''"
         )
         self._prelude = b"" if self._named else limit.parse(b"") + limit.bind(b"", ())
 

@@ -87,9 +87,14 @@ _POOLER = (
     "Prepared statements got lost or changed: behind PgBouncer in transaction mode set "
     "prepared_statements = false"
 )
+_NO_SESSION = (
+    "Settings of the connection were refused: behind PgBouncer in transaction mode set "
+    "prepared_statements = false"
+)
 _BUSY = "Look at the server's load and limits; a retry is safe"
 
 _BY_CODE: dict[str, tuple[type[StorageError], str]] = {
+    "08P01": (Unavailable, _NO_SESSION),
     "0A000": (Unavailable, _POOLER),
     "26000": (Unavailable, _POOLER),
     "42P05": (Unavailable, _POOLER),
