@@ -156,22 +156,28 @@ def changed(storage: Storage, version: int) -> Any:
     return entry if entry is not None and entry.version != version else None
 
 
-@pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
-@pytest.mark.parametrize("conditional", [True, False])
-def test_a_wait_for_the_standby_that_is_cut_short(
-    pair: Pair, opened: Open, how: str, conditional: bool
-) -> None:
-    """An administrator ends it: committed here and nowhere else, which is no acknowledgement."""
+def test_waits_for_the_standby_that_are_cut_short(pair: Pair, opened: Open) -> None:
+    """An administrator ends them: committed here and nowhere else, which is no acknowledgement."""
     primary, standby = pair
     storage = opened(primary)
     version = storage.values.put("key", b"before")
     standby.kill()
-    call = Call(
-        lambda: storage.values.put("key", b"after", expected=version if conditional else None)
-    )
-    process = eventually(lambda: waiting(primary), "a commit that waits")
-    primary.sql(f"SELECT {how}({process})")
-    with pytest.raises(OutcomeUnknown, match="read the versions again"):
-        call.result()
-    entry = storage.values.get("key")
-    assert entry is not None and entry.version == version + 1
+
+    def conditional() -> int:
+        return storage.values.put("key", b"after", expected=version)
+
+    def transaction() -> None:
+        with storage.transaction() as tx:
+            tx.put("key", b"after")
+            tx.add("set", b"member")
+
+    for write in (conditional, transaction):
+        for how in ("pg_cancel_backend", "pg_terminate_backend"):
+            call = Call(write)
+            process = eventually(lambda: waiting(primary), "a commit that waits")
+            primary.sql(f"SELECT {how}({process})")
+            with pytest.raises(OutcomeUnknown, match="read the versions again"):
+                call.result()
+            entry = storage.values.get("key")
+            assert entry is not None and entry.version == version + 1
+            version += 1

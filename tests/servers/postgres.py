@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import pwd
 import shutil
@@ -76,6 +78,20 @@ def own(path: Path) -> None:
         os.chown(path, identity["user"], identity["group"])
 
 
+@functools.cache
+def _initialized() -> Path:
+    """A fresh data folder to copy, which is three times faster than to make one each time."""
+    folder = Path(tempfile.mkdtemp(prefix="statekeep-initdb-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    own(folder)
+    password = folder / "password"
+    password.write_text(PASSWORD)
+    own(password)
+    _run("initdb", "-D", folder / "data", "-U", "postgres", "--pwfile", password, "--no-sync",
+         "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust")  # fmt: skip
+    return folder / "data"
+
+
 class PostgresProcess:
     """A PostgreSQL server in a folder of its own.
 
@@ -112,11 +128,7 @@ class PostgresProcess:
             raise
 
     def _initialize(self, options: dict[str, str], access: tuple[str, ...]) -> None:
-        password = self.folder / "password"
-        password.write_text(PASSWORD)
-        own(password)
-        _run("initdb", "-D", self.data, "-U", "postgres", "--pwfile", password, "--no-sync",
-             "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust")  # fmt: skip
+        subprocess.run(["cp", "-a", _initialized(), self.data], check=True)
         lines = {"unix_socket_directories": f"'{self.folder}'", "port": str(self.port), **options}
         self.configure(lines)
         if access:
@@ -276,7 +288,7 @@ class Bouncer:
             f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
             f"auth_type = any\npool_mode = transaction\ndefault_pool_size = {pool_size}\n"
-            "max_client_conn = 200\n"
+            "max_client_conn = 200\nserver_login_retry = 0.2\n"
         )
         config.write_text(config.read_text().replace("* = host", "* = user=postgres host"))
         with (self.folder / "log").open("ab") as log:

@@ -26,7 +26,9 @@ from statekeep_postgres.failures import (
     FATAL,
     NO_SUCH_ACCESS,
     USELESS,
+    WARNING,
     ServerRefused,
+    half_committed,
     lost,
     translate,
 )
@@ -73,8 +75,10 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN | select.POLLHUP | select.POLLERR)
         # Behind a pooler neither start-up parameters nor SET reach the server that does the work.
+        # The condition is never true: a row of this would be taken for one of the statement's.
         limit = wire.Statement(
-            f"SELECT set_config('statement_timeout', '{config.statement_timeout}', true)"
+            "SELECT 1 WHERE "
+            f"set_config('statement_timeout', '{config.statement_timeout}', true) = ''"
         )
         self._prelude = b"" if self._named else limit.parse(b"") + limit.bind(b"", ())
 
@@ -159,20 +163,22 @@ class Connection:
         except OSError as error:  # the last bytes, Sync, never left: nothing can be committed
             raise lost(self.where, error, unknown=False) from error
         try:
-            return self._receive(statement)
+            return self._receive(statement, writes)
         except (OSError, EOFError) as error:
             raise lost(self.where, error, unknown=writes) from error
         except ServerRefused as error:
             raise self._refused(error, writes) from error
 
     def _refused(self, error: ServerRefused, writes: bool) -> StorageError:
+        if error.severity == WARNING:
+            return half_committed(self.where, error)
         if error.code in USELESS:
             self.broken = True
         if error.severity in FATAL and error.fields.get("completed") and writes:
             return lost(self.where, error, unknown=True)
         return translate(error, self.where, self._user)
 
-    def _receive(self, statement: wire.Statement) -> list[tuple[Any, ...]]:
+    def _receive(self, statement: wire.Statement, writes: bool) -> list[tuple[Any, ...]]:
         """Reads up to ReadyForQuery, which alone says that the transaction has ended."""
         data, position = self._buffer, 0
         rows: list[tuple[Any, ...]] = []
@@ -193,7 +199,7 @@ class Connection:
             elif code == b"Z":
                 self._buffer = data[end:]
                 self.broken = False
-                if problem is not None:
+                if problem is not None and (writes or problem.severity != WARNING):
                     raise problem
                 return rows
             elif code == b"E":
@@ -202,9 +208,11 @@ class Connection:
                 if problem.severity in FATAL:
                     raise problem  # no ReadyForQuery follows
             elif code == b"2":  # BindComplete: rows of the statement before are not asked for
-                rows = []
+                rows, completed = [], ""
             elif code == b"C":
                 completed = "completed"
+            elif code == b"N" and completed:
+                problem = problem or _warned(data[position + 5 : end])
             position = end
 
     def _more(self, data: bytes, position: int, needed: int) -> bytes:
@@ -325,6 +333,7 @@ class Dialer:
         return {
             "statement_timeout": str(self._config.statement_timeout),
             "default_transaction_isolation": "read committed",
+            "client_min_messages": "warning",  # see `_warned`
             "enable_seqscan": "off",  # a plan made while a table was small must do when it is large
         }
 
@@ -407,6 +416,15 @@ def _password(config: PostgresConfig) -> str:
         raise ConfigError(
             f"storage.postgres.password_file: {config.password_file} cannot be read: {error}"
         ) from error
+
+
+def _warned(message: bytes) -> ServerRefused | None:
+    """The warning of a notice that came between a statement's end and that of its transaction.
+
+    Told by its place: a commit that did not reach the synchronous standby has no code of its own.
+    """
+    found = ServerRefused(wire.fields(message))
+    return found if found.severity == WARNING else None
 
 
 def _read_only(connection: Connection) -> bool:

@@ -18,6 +18,7 @@ from statekeep.errors import (
 )
 
 FATAL = frozenset({"FATAL", "PANIC"})
+WARNING = "WARNING"
 
 REPEATABLE = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the same transaction may well succeed at once."""
@@ -73,14 +74,27 @@ def lost(where: str, reason: object, *, unknown: bool) -> StorageError:
     return Unavailable(f"{where}: the connection broke ({reason}); nothing was applied")
 
 
+def half_committed(where: str, warning: ServerRefused) -> StorageError:
+    """The error for a commit about which the server warned: its standby may not have it."""
+    return OutcomeUnknown(
+        f"{where}: {warning}: the write was committed there, and is lost if that server is; read "
+        "the versions again before deciding"
+    )
+
+
 _SETUP = "A table, column or function is missing or was changed: `setup()` creates what is missing"
 _POOLER = (
     "Prepared statements got lost or changed: behind PgBouncer in transaction mode set "
     "prepared_statements = false"
 )
+_NO_SESSION = (
+    "Settings of the connection were refused: behind PgBouncer in transaction mode set "
+    "prepared_statements = false"
+)
 _BUSY = "Look at the server's load and limits; a retry is safe"
 
 _BY_CODE: dict[str, tuple[type[StorageError], str]] = {
+    "08P01": (Unavailable, _NO_SESSION),
     "0A000": (Unavailable, _POOLER),
     "26000": (Unavailable, _POOLER),
     "42P05": (Unavailable, _POOLER),
