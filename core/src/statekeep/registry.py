@@ -81,12 +81,12 @@ class Shelf(Generic[P]):
         A name that two plugins have is unusable. Where it is the name of both, so are all aliases
         of both: an alias must not lead to the plugin that its name does not choose either.
         """
-        offer = Offer(plugin, source)
+        offer: Offer[P] = Offer(plugin, source)
         for name in offer.names:
             if name in self.by_alias:
                 holder = self.offers[self.by_alias[name]]
                 self.clashes.setdefault(name, (holder.source, source))
-        first = self.offers.setdefault(plugin.name, offer)
+        first: Offer[P] = self.offers.setdefault(plugin.name, offer)
         if first is not offer:
             self.refused.append(offer)
             for name in (*first.names, *offer.names):
