@@ -1,6 +1,7 @@
 """Config: every form, the storage guide's files unchanged, and every error at once."""
 
 import json
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,65 @@ def test_a_secret_is_never_in_an_error(registry: Registry) -> None:
     for url in (f"server://u:{SECRET.replace('@', '%40')}@h:99999/", "server://u:hush@h/?prot=1"):
         assert "s3cr3t" not in str(problems(url, registry))
         assert "hush" not in str(problems(url, registry))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("a.yaml", "storage:\n  server:\n    password: hush: x\n", "line 3, column 19"),
+        ("a.yaml", "storage: {server: {password: *hush}}", "undefined alias (line 1, column 30)"),
+        ("a.yaml", "storage: {server: {password: !hush }}", "the tag (line 1, column 30)"),
+        ("a.yaml", "storage: {server: {password: !hush!x y}}", "tag (line 1, column 30)"),
+        ("a.yaml", "storage: {server: {password: !!int hush}}", "does not fit its tag"),
+        ("a.yaml", "storage: {server: {password: !!bool hush}}", "does not fit its tag"),
+        ("a.yaml", "storage: {server: {password: hush\a}}", "#x0007"),
+        ("a.toml", "[storage.server]\npassword = hush\n", "line 2, column 12"),
+        ("a.toml", "[storage.server]\npassword = 'hush\n", "end of document"),
+        ("a.json", '{"storage": {"server": {"password": hush}}}', "line 1 column 37"),
+        ("a.json", '{"storage": {"server": {"password": "hush\\x"}}}', "line 1 column"),
+    ],
+)
+def test_a_file_with_a_slip_beside_a_secret_does_not_show_it(
+    tmp_path: Path, name: str, text: str, place: str
+) -> None:
+    """The line and the column, but nothing of the line; nor by way of the error's causes."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / name)
+    assert "cannot be parsed" in str(caught.value) and place in str(caught.value)
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("ending", ["", "/x.toml", "/x.json"])
+@pytest.mark.parametrize("before", [" ", '"', "'", "<"])
+def test_a_url_with_a_slip_at_its_beginning_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, before: str, ending: str
+) -> None:
+    """It is no URL, but the password is in it all the same."""
+    text = f"{before}postgres://u:hush@h/db{ending}"
+    assert "hush" not in "".join(problems(text) + problems(Path(text)))
+    monkeypatch.setenv("STATEKEEP_CONFIG", text)
+    assert "hush" not in "".join(problems(None))
+    monkeypatch.delenv("STATEKEEP_CONFIG")
+    if before != " ":
+        monkeypatch.setenv("STATEKEEP_URL", text)
+        (problem,) = problems(None)
+        assert "STATEKEEP_URL must begin with a scheme" in problem and "hush" not in problem
+
+
+def test_the_variable_for_a_url_names_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Blanks around the URL do not count; a blank alone is nothing."""
+    from statekeep_sqlite import SqliteConfig
+
+    monkeypatch.setenv("STATEKEEP_URL", " sqlite:///other.db\n")
+    assert load().backend == SqliteConfig(path="other.db")
+    monkeypatch.setenv("STATEKEEP_URL", " ")
+    assert load().backend == SqliteConfig(path="statekeep.db")
+    (tmp_path / "x.toml").write_text("[storage.memory]\n")
+    monkeypatch.setenv("STATEKEEP_URL", "x.toml")
+    assert "STATEKEEP_URL" in "".join(problems(None))
 
 
 def test_an_option_left_empty_has_its_default(registry: Registry, tmp_path: Path) -> None:

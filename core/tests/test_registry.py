@@ -15,12 +15,17 @@ class Nothing:
     """No options."""
 
 
-def offering(name: str, *aliases: str) -> object:
+@frozen
+class Other:
+    """No options either."""
+
+
+def offering(name: str, *aliases: str, config: type = Nothing) -> object:
     class Plugin:
         @hookimpl
         def statekeep_backends(self) -> list[BackendPlugin]:
             return [
-                BackendPlugin(name=name, config=Nothing, factory=lambda _: None, aliases=aliases)  # type: ignore[arg-type, return-value]  # never opened
+                BackendPlugin(name=name, config=config, factory=lambda _: None, aliases=aliases)  # type: ignore[arg-type, return-value]  # never opened
             ]
 
     return Plugin()
@@ -49,6 +54,29 @@ def test_a_name_that_two_offer_is_refused_naming_both() -> None:
     with pytest.raises(PluginError, match="dist-one and dist-two"):
         registry.backend("a")
     assert registry.backend("a2").name == "b"
+
+
+@pytest.mark.parametrize("name", ["a", "old", "new"])
+def test_the_aliases_of_two_of_one_name_are_refused_too(name: str) -> None:
+    """An alias that only one of them has would lead to the other."""
+    registry = Registry([])
+    registry.register(offering("a", "old"), "dist-one")
+    registry.register(offering("a", "new", config=Other), "dist-two")
+    with pytest.raises(PluginError, match=f"'{name}' is offered by both dist-one and dist-two"):
+        registry.backend(name)
+    for config in (Nothing(), Other()):
+        with pytest.raises(PluginError, match="dist-one and dist-two"):
+            registry.offering(registry.backends, config)
+
+
+def test_an_alias_that_is_anothers_name_spoils_only_itself() -> None:
+    """Each is still found by what is its own."""
+    registry = Registry([])
+    registry.register(offering("a", "b"), "dist-one")
+    registry.register(offering("b", "c"), "dist-two")
+    assert (registry.backend("a").name, registry.backend("c").name) == ("a", "b")
+    with pytest.raises(PluginError, match="dist-one and dist-two"):
+        registry.backend("b")
 
 
 def test_a_plugin_that_cannot_be_imported_is_reported_with_its_cause() -> None:

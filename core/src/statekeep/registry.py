@@ -42,6 +42,11 @@ class Offer(Generic[P]):
     plugin: P
     source: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The plugin's name and its aliases."""
+        return tuple(dict.fromkeys((self.plugin.name, *getattr(self.plugin, "aliases", ()))))
+
 
 @frozen
 class Broken:
@@ -54,22 +59,40 @@ class Broken:
 
 @frozen
 class Shelf(Generic[P]):
-    """All plugins of one kind, by name and by alias."""
+    """All plugins of one kind, by name and by alias.
+
+    Attributes:
+        kind: what they are.
+        offers: by name, the first of that name.
+        refused: those whose name was taken.
+        by_alias: the name that a name or alias stands for.
+        clashes: of each name that is unusable, the two distributions to choose from.
+    """
 
     kind: str
     offers: dict[str, Offer[P]] = field(factory=dict)
+    refused: list[Offer[P]] = field(factory=list)
     by_alias: dict[str, str] = field(factory=dict)
     clashes: dict[str, tuple[str, str]] = field(factory=dict)
 
     def put(self, plugin: P, source: str) -> None:
-        """Takes an offer in; a second one of the same name makes the name unusable."""
-        for name in (plugin.name, *getattr(plugin, "aliases", ())):
-            holder = self.by_alias.get(name)
-            if holder is not None:
-                self.clashes[name] = (self.offers[holder].source, source)
-            else:
-                self.by_alias[name] = plugin.name
-        self.offers.setdefault(plugin.name, Offer(plugin, source))
+        """Takes an offer in.
+
+        A name that two plugins have is unusable. Where it is the name of both, so are all aliases
+        of both: an alias must not lead to the plugin that its name does not choose either.
+        """
+        offer: Offer[P] = Offer(plugin, source)
+        for name in offer.names:
+            if name in self.by_alias:
+                holder = self.offers[self.by_alias[name]]
+                self.clashes.setdefault(name, (holder.source, source))
+        first: Offer[P] = self.offers.setdefault(plugin.name, offer)
+        if first is not offer:
+            self.refused.append(offer)
+            for name in (*first.names, *offer.names):
+                self.clashes.setdefault(name, (first.source, source))
+        for name in offer.names:
+            self.by_alias.setdefault(name, plugin.name)
 
 
 class Registry:
@@ -123,9 +146,9 @@ class Registry:
         """The plugin whose config class this object is of.
 
         Raises:
-            PluginError: no installed plugin has that class.
+            PluginError: no installed plugin has that class, or another one has its name.
         """
-        for offer in shelf.offers.values():
+        for offer in (*shelf.offers.values(), *shelf.refused):
             if type(config) is offer.plugin.config:
                 return self._find(shelf, offer.plugin.name)
         raise PluginError(

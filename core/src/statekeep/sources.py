@@ -19,6 +19,7 @@ from statekeep.hookspecs import BackendPlugin
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+QUOTED_BY_YAML = re.compile(r"\b(alias|anchor|handle|tag|data).*", re.DOTALL)
 DEFAULT_FILE = "statekeep.toml"
 EMBEDDED = {"storage": {"sqlite": {"path": "statekeep.db"}}}
 STORAGE_OPTIONS = ("compression",)
@@ -59,34 +60,42 @@ def is_url(text: str) -> bool:
 
 
 def _discovered(find: FindBackend) -> Source:
-    for variable in ("STATEKEEP_CONFIG", "STATEKEEP_URL"):
-        if os.environ.get(variable):
-            found = read(os.environ[variable], find)
-            return Source(f"{found.name}, from {variable}", found.content)
+    if file := os.environ.get("STATEKEEP_CONFIG"):
+        found = read(file, find)
+        return Source(f"{found.name}, from STATEKEEP_CONFIG", found.content)
+    if url := os.environ.get("STATEKEEP_URL", "").strip():
+        if not URL.match(url):  # not shown: it may hold a password
+            raise ConfigError(
+                "STATEKEEP_URL must begin with a scheme, as sqlite:///state.db, and not be quoted"
+            )
+        found = _from_url(url, find)
+        return Source(f"{found.name}, from STATEKEEP_URL", found.content)
     if Path(DEFAULT_FILE).exists():
         return read(DEFAULT_FILE, find)
     return Source("the embedded default", EMBEDDED)
 
 
 def _from_file(path: Path) -> Source:
+    # A URL with a slip at its beginning is taken for a path, and it may hold a password.
+    name = "the text given, not shown here," if ":/" in str(path) else f"{path}:"
     parse = PARSERS.get(path.suffix.lower())
     if parse is None:
         raise ConfigError(
-            f"{path}: is neither a URL nor a config file: its name must end in "
+            f"{name} is neither a URL nor a config file: its name must end in "
             f"{', '.join(sorted(PARSERS))}"
         )
     try:
         content = parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such file") from error
+    except FileNotFoundError:
+        raise ConfigError(f"{name} there is no such file") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text") from error
+        raise ConfigError(f"{name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:  # it carries the whole content
+        raise ConfigError(f"{name} is not UTF-8 text") from None
     except ValueError as error:
-        raise ConfigError(f"{path}: cannot be parsed: {error}") from error
+        raise ConfigError(f"{name} cannot be parsed: {error}") from None
     if not isinstance(content, Mapping) or "storage" not in content:
-        raise ConfigError(f"{path}: has no table 'storage'")
+        raise ConfigError(f"{name} has no table 'storage'")
     return Source(str(path), content)
 
 
@@ -99,8 +108,19 @@ def _yaml(text: str) -> Any:
         ) from error
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(_yaml_problem(error)) from None
+    except yaml.YAMLError as error:  # a character that YAML does not allow; nothing else is quoted
+        raise ValueError(str(error)) from None
+    except (ValueError, LookupError, AttributeError):  # of a value that is not what its tag says
+        raise ValueError("a value does not fit its tag or its form, such as a date's") from None
+
+
+def _yaml_problem(error: Any) -> str:
+    """What is wrong where, without the line, the tag or the alias: any may be a password."""
+    problem = QUOTED_BY_YAML.sub(r"\1", error.problem or "it is no YAML")
+    mark = error.problem_mark
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {

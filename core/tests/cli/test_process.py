@@ -79,6 +79,42 @@ def test_a_full_disk_behind_stdout(many) -> None:
     assert (done.returncode, done.stderr) == (70, b"statekeep: No space left on device\n")
 
 
+@pytest.mark.parametrize("line", [("put", "k", "v"), ("get", "k"), ("list", "--json"), ("--help",)])
+def test_a_closed_stdout(line: tuple[str, ...], elsewhere: Path) -> None:
+    """One line and exit code 2: an answer that goes nowhere is none, and nothing is done."""
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, *line]
+    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"stdout is closed" in done.stderr
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_closed_stderr() -> None:
+    """The exit code is all that is left."""
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "get", "k"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", b"gr\\xfc\\xdfe/\\u2603"),
+        ("ascii:strict", b"gr\\xfc\\xdfe/\\u2603"),
+        ("latin-1", b"gr\xfc\xdfe/\\u2603"),
+    ],
+)
+def test_a_stdout_that_cannot_hold_every_letter(process, encoding: str, shown: bytes) -> None:
+    """What it lacks is escaped; JSON and the bytes of a value are as ever."""
+    process("put", "grüße/☃", "grüße")
+    listed = process("list", PYTHONIOENCODING=encoding)
+    assert (listed.code, listed.err) == (0, "")
+    assert listed.raw.startswith(shown)
+    assert process("list", "--json", PYTHONIOENCODING=encoding).json["key"] == "grüße/☃"
+    assert process("get", "grüße/☃", PYTHONIOENCODING=encoding).out == "grüße"
+    assert "gr\\xfc\\xdfe" in on_a_terminal("list", PYTHONIOENCODING="ascii")
+
+
 def test_a_damaged_value(process) -> None:
     """Exit code 5, the key in the line, nothing on stdout."""
     process("put", "k", "v")

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from inspect import Parameter
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -71,6 +72,8 @@ inspection.add_to(app)
 def run(arguments: Sequence[str]) -> int:
     """Runs a command line and returns its exit code; to be terminated is to be interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, TextIOWrapper):  # a key may hold what its encoding does not
+        sys.stdout.reconfigure(errors="backslashreplace")
     root = get_command(app)
     assert isinstance(root, Root)
     return root.run(arguments)

@@ -71,6 +71,8 @@ def guarded(action: Callable[[], Any], arguments: Sequence[str]) -> int:
     """
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     try:
+        if sys.stdout is None:
+            raise typer.BadParameter("stdout is closed: to do without the answer say >/dev/null")
         code = action()
         sys.stdout.flush()
     except (PipeClosed, BrokenPipeError):
@@ -109,7 +111,8 @@ def describe(error: Exception) -> dict[str, Any]:
 
 def _report(error: Exception, *, as_json: bool) -> int:
     try:
-        sys.stdout.flush()  # what was found before it comes before it
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what was found before it comes before it
     except OSError:
         _abandon_output()
     if type(error).__name__ == "NoArgsIsHelpError":  # the help is the message
