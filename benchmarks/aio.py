@@ -112,6 +112,10 @@ class Ours(Client):
         """Puts a value under every key."""
         self.versions = await self._values.put_many({key(n): VALUE for n in range(KEYS)})
 
+    async def read(self, task: int, name: str) -> None:
+        """See `Client.read`."""
+        await self._values.get(name)
+
     async def get(self, name: str) -> int:
         """See `Client.get`."""
         entry = await self._values.get(name)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -45,20 +45,22 @@ class AsyncSession:
         self._gates: deque[tuple[Future[None], int]] = deque()
         self._ending: asyncio.Task[None] | None = None
 
-    async def entries(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """See `Backend.get_many`."""
-        found = self.backend.peek(keys) if self._ending is None else None
-        if found is None:
-            read = Read(None, keys)
-            found = await self._travel(self._combiner.read_lane(read), read)
-        return found
+    def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
+        """See `Backend.peek`."""
+        return self.backend.peek(keys) if self._ending is None else None
 
-    async def members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
-        """See `Backend.members_many`."""
-        found = self.backend.peek_members(keys) if self._ending is None else None
-        if found is None:
-            found = await self._travel(self._combiner.members, Read(None, keys))
-        return found
+    def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
+        """See `Backend.peek_members`."""
+        return self.backend.peek_members(keys) if self._ending is None else None
+
+    def read(self, keys: Sequence[str]) -> Awaitable[dict[str, Entry]]:
+        """See `Backend.get_many`; the answer is shared with others, and may hold more keys."""
+        read = Read(None, keys)
+        return self._travel(self._combiner.read_lane(read), read)
+
+    def read_members(self, keys: Sequence[str]) -> Awaitable[dict[str, frozenset[bytes]]]:
+        """See `Backend.members_many`; as with `read`."""
+        return self._travel(self._combiner.members, Read(None, keys))
 
     async def commit(self, operations: Iterable[Operation]) -> Committed:
         """See `Session.commit`."""
@@ -114,13 +116,15 @@ class AsyncSession:
     async def _travel(self, lane: Lane[Any], call: Read | Write | Single) -> Any:
         """The answer of a call, or its error."""
         loop = asyncio.get_running_loop()
-        self._use(loop)
+        if loop is not self._loop:
+            self._use(loop)
         try:
             if self._gates or self._combiner.full:
                 await self._turn(loop, call)
             call.waiter = loop.create_future()
             self._combiner.add(lane, call)
-            self._schedule(loop)
+            if not self._scheduled:
+                self._schedule(loop)
             await call.waiter
         except asyncio.CancelledError as cancelled:
             sent = call.waiter is not None and not self._combiner.withdraw(call)

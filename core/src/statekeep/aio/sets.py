@@ -23,11 +23,15 @@ class AsyncKeySets:
 
     async def members(self, key: str) -> frozenset[bytes]:
         """See `KeySets.members`."""
-        return (await self._session.members((validate.key(key),)))[key]
+        return (await self.members_many((key,)))[key]
 
     async def members_many(self, keys: Iterable[str]) -> dict[str, frozenset[bytes]]:
         """See `KeySets.members_many`."""
-        return await self._session.members(validate.keys(keys))
+        several = validate.keys(keys)
+        found = self._session.peek_members(several)
+        if found is None:
+            found = await self._session.read_members(several)
+        return {key: found[key] for key in several}
 
     async def pages(self, key: str, limit: int = PAGE) -> AsyncIterator[Page[bytes]]:
         """See `KeySets.pages`."""

@@ -26,11 +26,19 @@ class AsyncKeyValues:
 
     async def get(self, key: str) -> Entry | None:
         """See `KeyValues.get`."""
-        return (await self._session.entries((validate.key(key),))).get(key)
+        keys = (validate.key(key),)
+        found = self._session.peek(keys)
+        if found is None:
+            found = await self._session.read(keys)
+        return found.get(key)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Entry]:
         """See `KeyValues.get_many`."""
-        return await self._session.entries(validate.keys(keys))
+        several = validate.keys(keys)
+        found = self._session.peek(several)
+        if found is None:
+            found = await self._session.read(several)
+        return {key: found[key] for key in several if key in found}
 
     async def put(
         self,

@@ -64,7 +64,7 @@ class Call:
 
 
 class Read(Call):
-    """A read of some keys, of which the answer is a dict."""
+    """A read of some keys. The answer is a dict, which others share: it may hold more keys."""
 
     __slots__ = ("keys",)
 
@@ -170,11 +170,11 @@ class Reads(Lane[Read], Generic[V]):
     def send(self, calls: Sequence[Read]) -> None:
         """One read of all keys."""
         if len(calls) == 1:
-            calls[0].answer = found = self._read(calls[0].keys)
+            found = self._read(calls[0].keys)
         else:
             found = self._read(tuple(dict.fromkeys(key for call in calls for key in call.keys)))
-            for call in calls:
-                call.answer = {key: found[key] for key in call.keys if key in found}
+        for call in calls:
+            call.answer = found
         if found:
             mean = sum(map(self._size, found.values())) / len(found)
             self._typical = max(mean, 0.9 * self._typical)

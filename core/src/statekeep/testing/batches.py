@@ -31,6 +31,36 @@ class BatchesTests(Kit):
             {key: found[key].version} for key in keys
         ]
 
+    def test_batches_of_updates(self, storage: Storage, prefix: str) -> None:
+        """Many conditional puts together, as of many tasks: each comes to what it alone would.
+
+        Among them stale versions, absent keys, values that expire, one key twice, and a
+        transaction of another kind.
+        """
+        keys = [f"{prefix}{number}" for number in range(40)]
+        versions = storage.values.put_many(dict.fromkeys(keys, b"old"))
+        storage.values.delete(keys[7])
+        if storage.capabilities.expiry:
+            versions[keys[9]] = storage.values.put(keys[9], b"old", ttl=HOUR)
+        puts = [Put(key, key.encode(), versions[key] + (n % 10 == 3)) for n, key in enumerate(keys)]
+        puts.append(Put(keys[5], b"second", versions[keys[5]] + 1))
+        batch = [Transaction((put,)) for put in puts]
+        batch.insert(20, Transaction((Add(prefix + "set", (b"m",)), Put(prefix + "new", b"", 0))))
+        outcomes = storage.backend.commit(batch)
+        assert isinstance(outcomes.pop(20), Committed)
+        found = storage.values.get_many(keys)
+        for n, (put, outcome) in enumerate(zip(puts, outcomes, strict=True)):
+            before = 0 if n == 7 else versions[put.key]
+            if n == 40 or put.expected == before:
+                assert isinstance(outcome, Committed)
+                assert dict(outcome.versions) == {put.key: (put.expected or 0) + 1}
+                assert n == 5 or found[put.key].value == put.value
+                assert found[put.key].expires is None
+            else:
+                assert outcome == Conflict({put.key: before})
+                assert (put.key in found) == bool(before)
+        assert storage.sets.members(prefix + "set") == {b"m"}
+
     def test_batches_keep_neighbours_of_a_conflict(self, storage: Storage, prefix: str) -> None:
         """A conflict in the middle spares the transactions before and behind it."""
         taken = storage.values.put(prefix + "taken", b"old")

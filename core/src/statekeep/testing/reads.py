@@ -46,7 +46,7 @@ class ReadsTests(Kit):
     def test_reads_peek_knows_or_says_nothing(
         self, backend: Backend, storage: Storage, prefix: str
     ) -> None:
-        """peek and peek_members answer what the reads would, or None, before and after a write."""
+        """Peek and peek_members answer what the reads would, or None, before and after a write."""
         keys = [prefix + "a", prefix + "b"]
         for value in (b"1", b"2"):
             storage.values.put(keys[0], value)
