@@ -11,12 +11,12 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pg8000.core
 import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
+from statekeep.sql import secrets
 
 from statekeep_postgres import wire
 from statekeep_postgres.address import Address, addresses
@@ -272,7 +272,7 @@ class Dialer:
 
     def _dial(self, address: Address, timeout: float) -> Connection:
         config, where = self._config, f"PostgreSQL {address}/{self._database}"
-        password = _password(config)
+        password = secrets.password(config.password, config.password_file, "storage.postgres")
         raw = self._socket(address, timeout, where)
         try:
             core = pg8000.core.CoreConnection(
@@ -373,17 +373,6 @@ def _context(config: PostgresConfig) -> ssl.SSLContext | None:
             "sslcert and sslkey"
         ) from error
     return context
-
-
-def _password(config: PostgresConfig) -> str:
-    if config.password_file is None:
-        return config.password or ""
-    try:
-        return Path(config.password_file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"storage.postgres.password_file: {config.password_file} cannot be read: {error}"
-        ) from error
 
 
 def _read_only(connection: Connection) -> bool:

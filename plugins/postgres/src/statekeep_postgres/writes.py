@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from statekeep.clock import duration_micros
-from statekeep.errors import InvalidArgument, StorageError, Unavailable
-from statekeep.model import Committed, Failed, Outcome, Put, Transaction
+from statekeep.errors import InvalidArgument
+from statekeep.model import Committed, Outcome, Put, Transaction
+from statekeep.sql import commit as by_batches
+from statekeep.sql.batch import Batch
 
-from statekeep_postgres.batch import Batch, batches
 from statekeep_postgres.database import Database
 from statekeep_postgres.statements import Statements
 from statekeep_postgres.wire import MAX_MESSAGE_BYTES
@@ -24,30 +26,7 @@ def commit(
             outcome = _put(database, statements, operations[0])
             if outcome is not None:
                 return [outcome]
-    outcomes: dict[int, Outcome] = {}
-    waiting = batches(transactions)
-    while waiting:
-        batch = waiting.pop(0)
-        try:
-            outcomes |= _apply(database, statements, batch)
-        except InvalidArgument as error:
-            if len(batch.numbers) > 1:  # one of them is at fault: each by itself
-                waiting[:0] = [Batch.of(number, transactions[number]) for number in batch.numbers]
-                continue
-            outcomes[batch.numbers[0]] = Failed(error)
-        except StorageError as error:
-            if not outcomes and not waiting:
-                raise
-            if not outcomes and isinstance(error, Unavailable):
-                raise  # nothing at all was applied
-            outcomes |= {number: Failed(error) for number in batch.numbers}
-            outcomes |= {
-                number: Failed(Unavailable(f"not sent, as what came before it failed: {error}"))
-                for later in waiting
-                for number in later.numbers
-            }
-            break
-    return [outcomes[number] for number in range(len(transactions))]
+    return by_batches.commit(transactions, lambda batch: _apply(database, statements, batch))
 
 
 def _put(database: Database, statements: Statements, put: Put) -> Outcome | None:
@@ -72,5 +51,17 @@ def _apply(database: Database, statements: Statements, batch: Batch) -> dict[int
         )
     if not (batch.values or batch.messages or batch.sets):
         return {number: Committed({}) for number in batch.numbers}
-    rows = database.write(statements.commit, *batch.parameters())
-    return batch.outcomes(rows)
+    return batch.outcomes(database.write(statements.commit, *parameters(batch)))
+
+
+def parameters(batch: Batch) -> tuple[Sequence[Any], ...]:
+    """The arrays that the function takes, in its order."""
+    messages = [
+        (n, m.what, *name, m.token, m.due, m.visible, m.attempt, m.holder, m.payload, m.ask)
+        for n, name, m in batch.messages
+    ]
+    return (*_columns(batch.values, 7), *_columns(messages, 11), *_columns(batch.sets, 4))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * width
