@@ -1,4 +1,4 @@
-"""MariaDB servers: alone, read-only, or the nodes of a Galera cluster (`tests/servers/galera.py`)."""
+"""MariaDB servers, each in a folder of its own."""
 
 from __future__ import annotations
 
