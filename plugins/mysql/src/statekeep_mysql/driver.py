@@ -7,6 +7,7 @@ the first that fails.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from collections.abc import Iterator, Sequence
@@ -221,7 +222,12 @@ class Connection:
     def abandon(self) -> None:
         """In a forked child: closes the child's copy, and says nothing to the server."""
         self.broken = True
-        self._core._force_close()
+        core = self._core
+        sock, core._sock = core._sock, None
+        # Not closed: a thread that the child does not have may hold the lock of the reader.
+        core._rfile = None
+        if sock is not None:
+            os.close(sock.detach())
 
     @staticmethod
     def _tune(sock: socket.socket) -> None:

@@ -97,7 +97,8 @@ class Statements:
             f"UPDATE {table} AS m JOIN (SELECT queue,id,visible FROM {table} "  # noqa: S608
             f"FORCE INDEX ({self.visible_index}) WHERE queue={name} AND visible<={NOW} "
             f"ORDER BY visible,id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS d "
-            f"ON m.queue=d.queue AND m.id=d.id SET m.token=CONCAT('{token}.',d.visible),"
+            "ON m.queue=d.queue AND m.id=d.id SET "
+            f"m.token=CONCAT('{token}.',UUID_SHORT(),'.',d.visible),"
             "m.attempt=m.attempt+1,m.visible=@visible",
             f"SELECT {COLUMNS} FROM {table} FORCE INDEX ({self.visible_index}) "  # noqa: S608
             f"WHERE queue={name} AND visible=@visible AND token LIKE '{token}.%'",
