@@ -166,6 +166,7 @@ class Dialer:
         )
         packet, read_only = results[2].rows[0]
         connection.max_packet = int(packet)
+        connection.packet_limit = connection.max_packet - 4096
         galera = _variables(results[3]) | _variables(results[4])
         if galera.get("wsrep_on") == "ON":
             # What another node acknowledged is seen: https://mariadb.com/kb/en/wsrep_sync_wait/

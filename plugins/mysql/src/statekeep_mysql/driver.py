@@ -74,13 +74,15 @@ class Connection:
             is open, so that whatever interrupts a call leaves the connection marked.
         where: the server, for messages.
         max_packet: the server's `max_allowed_packet`, in bytes.
+        packet_limit: where statements are cut into packets: a little less, as names may hold
+            characters of several bytes.
         greeting: the server's version, as it says itself.
     """
 
     def __init__(self, core: Any, where: str, user: str, read_timeout: float | None) -> None:
         self.broken = False
         self.where = where
-        self.max_packet = 2**20
+        self.max_packet = self.packet_limit = 2**20
         self.greeting: str = core.server_version
         self._core = core
         self._user = user
@@ -139,13 +141,13 @@ class Connection:
     def _packets(self, statements: Sequence[str]) -> Iterator[tuple[str, bool]]:
         """The statements joined to packets, and whether each is the last."""
         whole = ";".join(statements)
-        if len(whole) < self.max_packet:  # names alone are not ASCII, and short
+        if len(whole) < self.packet_limit:
             yield whole, True
             return
         piece: list[str] = []
         size = 0
         for statement in statements:
-            if piece and size + len(statement) >= self.max_packet - 1024:
+            if piece and size + len(statement) >= self.packet_limit:
                 yield ";".join(piece), False
                 piece, size = [], 0
             piece.append(statement)

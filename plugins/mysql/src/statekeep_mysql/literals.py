@@ -37,12 +37,12 @@ def later(micros: int) -> str:
     return f"LEAST({NOW}+{micros},{MAX_MICROS})"
 
 
-def lists(items: Iterable[str], most: int = MOST_CHARACTERS) -> Iterator[str]:
+def lists(items: Iterable[str]) -> Iterator[str]:
     """The items with commas between them, in pieces of about a size."""
     piece: list[str] = []
     size = 0
     for item in items:
-        if piece and size + len(item) > most:
+        if piece and size + len(item) > MOST_CHARACTERS:
             yield ",".join(piece)
             piece, size = [], 0
         piece.append(item)
