@@ -6,11 +6,12 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,10 +138,18 @@ class MysqlProcess:
 
     def client(self, database: str | None = None, **options: Any) -> pymysql.Connection:
         """A plain connection of the administrator, over the unix socket."""
-        return pymysql.connect(
-            user="root", unix_socket=str(self.socket), database=database, autocommit=True,
-            read_timeout=20, ssl_disabled=True, **options,
+        core = pymysql.connections.Connection(
+            user="root", database=database, autocommit=True, read_timeout=20, ssl_disabled=True,
+            defer_connect=True, **options,
         )  # fmt: skip
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(str(self.socket))
+        except OSError:  # PyMySQL would leave it open
+            sock.close()
+            raise
+        core.connect(sock)
+        return core
 
     def sql(self, statement: str, *parameters: Any, database: str | None = None) -> list[Any]:
         """The rows of one statement, past the code under test."""
@@ -166,7 +175,8 @@ class MysqlProcess:
         """Starts it, and does not wait."""
         options = {
             "datadir": str(self.data), "socket": str(self.socket), "port": str(self.port),
-            "bind_address": "127.0.0.1", "pid_file": str(self.folder / "pid"), **self.options,
+            "bind_address": "127.0.0.1,127.0.0.2", "pid_file": str(self.folder / "pid"),
+            **self.options,
         }  # fmt: skip
         lines = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         with (self.folder / "log").open("ab") as log:
@@ -225,3 +235,16 @@ class MysqlProcess:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def tmpfs(size: str) -> Iterator[Path]:
+    """A small file system in memory, for the length of a block; needs root."""
+    folder = Path(tempfile.mkdtemp(prefix="statekeep-tmpfs-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        own(folder)
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False)
+        folder.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from statekeep_mysql import dialect
 from statekeep_mysql.config import MysqlConfig
 from statekeep_mysql.driver import Connection, Result, is_servers
 from statekeep_mysql.failures import ServerRefused, translate
+from statekeep_mysql.names import quote
 
 GRACE = 5.0
 """Seconds that the answer may take beyond the server's own limit for a statement."""
@@ -100,10 +102,8 @@ class Dialer:
         core = pymysql.connections.Connection(
             host=address.host,
             port=address.port,
-            unix_socket=address.socket_path,
             user=config.username,
             password=password.encode(),
-            database=self._database,
             charset="utf8mb4",
             client_flag=FLAGS,
             autocommit=None,
@@ -116,7 +116,7 @@ class Dialer:
             **self._tls_options(address),
         )
         try:
-            core.connect()
+            core.connect(None if address.socket_path is None else _unix(core, address, timeout))
         except Exception as error:
             core._force_close()
             found, cause = self._not_connected(error, where)
@@ -168,13 +168,17 @@ class Dialer:
         connection.max_packet = int(packet)
         connection.packet_limit = connection.max_packet - 4096
         galera = _variables(results[3]) | _variables(results[4])
-        if galera.get("wsrep_on") == "ON":
-            # What another node acknowledged is seen: https://mariadb.com/kb/en/wsrep_sync_wait/
-            connection.run(("SET SESSION wsrep_sync_wait=7",))
         if config.target_server_type == "primary":
             problem = _unwritable(str(read_only), galera)
             if problem:
                 raise Unavailable(f"{connection.where}: {problem}; nothing was applied")
+        # Only now: a replica that lags may lack the database, and is passed over.
+        last = [] if self._database is None else [f"USE {quote(self._database)}"]
+        if galera.get("wsrep_on") == "ON":
+            # What another node acknowledged is seen: https://mariadb.com/kb/en/wsrep_sync_wait/
+            last.append("SET SESSION wsrep_sync_wait=7")
+        if last:
+            connection.run(last)
 
     def _not_connected(self, error: Exception, where: str) -> tuple[StorageError, Exception]:
         """The error for a connection that could not be made, and its cause."""
@@ -224,6 +228,19 @@ class _Refuser:
         found = self._core._read_packet()
         found.check_error()
         return found
+
+
+def _unix(core: Any, address: Address, timeout: float) -> socket.socket:
+    """A connected unix socket; PyMySQL would leave one open that it could not connect."""
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        found.settimeout(timeout)
+        found.connect(str(address.socket_path))
+    except BaseException:
+        found.close()
+        raise
+    core._secure = True  # nobody can listen: passwords may go as they are
+    return found
 
 
 def _variables(result: Result) -> dict[str, str]:

@@ -75,7 +75,10 @@ def lost(where: str, reason: object, *, unknown: bool) -> StorageError:
 
 _SETUP = "A table or column is missing or was changed: `setup()` creates what is missing"
 _GRANT = "Grant the user what the message names"
-_LOGIN = "Check username and password, and from which hosts the user may come"
+_LOGIN = (
+    "Check username and password, from which hosts the user may come, and whether the server or "
+    "the user requires TLS (ssl_mode)"
+)
 _READ_ONLY = "It takes no writes, a replica perhaps: list all hosts, or make it writable"
 _PACKET = "Raise max_allowed_packet at the server, or compress values"
 _FULL = "The server's disk is full: free some space, a retry is safe"
