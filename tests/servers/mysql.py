@@ -237,6 +237,11 @@ class MysqlProcess:
         self.close()
 
 
+def grow(folder: Path, size: str) -> None:
+    """Makes the file system of `tmpfs` larger."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+
+
 @contextmanager
 def tmpfs(size: str) -> Iterator[Path]:
     """A small file system in memory, for the length of a block; needs root."""

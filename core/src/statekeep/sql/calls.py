@@ -43,20 +43,25 @@ class Calls(Generic[C]):
         try:
             return self.once(call)
         except Unavailable as error:
-            # What the server said itself, and what took a whole time-out, is not said again.
-            if not isinstance(error.__cause__, OSError | EOFError):
-                raise
-            if isinstance(error.__cause__, TimeoutError):
+            if not _broke(error):
                 raise
         return self.once(call)
 
     def writing(self, call: Callable[[C], T]) -> T:
-        """The answer to a call that changes something; again where it was pushed aside."""
+        """The answer to a call that changes something; again where nothing of it was applied.
+
+        That is: where it was pushed aside, and once where its connection broke before it was sent.
+        """
+        broke = False
         for attempt in range(1, ATTEMPTS):
             try:
                 return self.once(call)
             except Contended:
                 time.sleep(random.uniform(0, 0.002 * 2**attempt))
+            except Unavailable as error:
+                if broke or not _broke(error):
+                    raise
+                broke = True
         return self.once(call)
 
     def once(self, call: Callable[[C], T]) -> T:
@@ -89,3 +94,9 @@ class Calls(Generic[C]):
             self.pool.discard(entry)
         else:
             self.pool.release(entry)
+
+
+def _broke(error: Unavailable) -> bool:
+    """Whether a connection broke; not what the server said itself, nor what took a time-out."""
+    cause = error.__cause__
+    return isinstance(cause, OSError | EOFError) and not isinstance(cause, TimeoutError)
