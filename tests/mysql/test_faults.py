@@ -368,3 +368,28 @@ def test_a_lease_that_ended_while_the_answer_was_late_is_lost(
     with pytest.raises(StorageError, match="lease"):
         storage.deferred.acknowledge(first)
     storage.deferred.acknowledge(second)
+
+
+def test_claims_pass_over_what_others_hold(opened: Open, server: MysqlProcess, prefix: str) -> None:
+    """Locked by whatever index: a claim never waits for it."""
+    storage = opened(server)
+    queue = prefix + "queue"
+    for number in range(3):
+        storage.deferred.schedule(queue, f"{number}", due=timedelta(seconds=number - 10))
+    holder = server.client("infinitic")
+    try:
+        holder.autocommit(False)
+        with holder.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM deferred_message_storage WHERE queue=%s AND id='0' FOR UPDATE",
+                (queue,),
+            )
+            cursor.execute(
+                "UPDATE deferred_message_storage SET payload='x' WHERE queue=%s AND id='1'",
+                (queue,),
+            )
+            begun = time.monotonic()
+            assert [message.id for message in storage.deferred.claim(queue, limit=3)] == ["2"]
+            assert time.monotonic() - begun < 1
+    finally:
+        holder.close()

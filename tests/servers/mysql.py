@@ -97,6 +97,10 @@ class MysqlProcess:
         self.folder = Path(tempfile.mkdtemp(prefix="statekeep-mysql-"))
         own(self.folder)
         self.folder.chmod(0o755)
+        # A server that starts removes the temporary tables of others in the same folder.
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir()
+        own(self.temporary)
         self.data = (data or self.folder) / "data"
         self.socket = self.folder / "socket"
         self.options = dict(FAST if options is None else options)
@@ -121,7 +125,10 @@ class MysqlProcess:
             "--skip-test-db", "--auth-root-authentication-method=normal",
             "--innodb-log-file-size=48M", "--innodb-flush-method=nosync",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, **_identity())
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60,
+            env={**os.environ, "TMPDIR": str(self.temporary)}, **_identity(),
+        )  # fmt: skip
         if done.returncode:
             raise AssertionError(f"mariadb-install-db failed: {done.stderr[-2000:]}")
 
@@ -176,7 +183,7 @@ class MysqlProcess:
         options = {
             "datadir": str(self.data), "socket": str(self.socket), "port": str(self.port),
             "bind_address": "127.0.0.1,127.0.0.2", "pid_file": str(self.folder / "pid"),
-            **self.options,
+            "tmpdir": str(self.temporary), **self.options,
         }  # fmt: skip
         lines = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         with (self.folder / "log").open("ab") as log:
@@ -205,6 +212,11 @@ class MysqlProcess:
     def freeze(self) -> None:
         """SIGSTOP: the kernel goes on accepting connections, and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+        eventually(
+            lambda: all(") T " in (task / "stat").read_text() for task in tasks.iterdir()),
+            "a stop of all its threads",
+        )
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -94,9 +94,11 @@ class Statements:
             f"SET @visible={later(lease)}",
             # SKIP LOCKED within the derived table: https://mariadb.com/kb/en/select/ and
             # https://dev.mysql.com/doc/refman/8.0/en/innodb-locking-reads.html
-            f"UPDATE {table} AS m JOIN (SELECT queue,id,visible FROM {table} "  # noqa: S608
+            # The other way round the server would lock every message of the queue, and wait.
+            f"UPDATE (SELECT queue,id,visible FROM {table} "  # noqa: S608
             f"FORCE INDEX ({self.visible_index}) WHERE queue={name} AND visible<={NOW} "
             f"ORDER BY visible,id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS d "
+            f"STRAIGHT_JOIN {table} AS m FORCE INDEX (PRIMARY) "
             "ON m.queue=d.queue AND m.id=d.id SET "
             f"m.token=CONCAT('{token}.',UUID_SHORT(),'.',d.visible),"
             "m.attempt=m.attempt+1,m.visible=@visible",
