@@ -18,6 +18,7 @@ from benchmarks import (
     embedded,
     envelope,
     importing,
+    mysql,
     peers,
     redis,
     report,
@@ -46,6 +47,11 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "envelope-cost": envelope.envelope_cost,
         "layers": envelope.layers,
         "compressors": envelope.compressors,
+    },
+    "mysql": {
+        "mysql-bare": mysql.mysql_bare,
+        "mysql-async": mysql.mysql_async,
+        "mysql-claims": mysql.mysql_claims,
     },
     "redis": {"redis-bare": redis.redis_bare, "redis-key-value": redis.redis_key_value},
     "compression": {
