@@ -111,7 +111,7 @@ def mysql_async(workshop: Workshop) -> Iterator[Comparison]:
 
         async def get_many(names: tuple[str, ...]) -> Any:
             async with client.cursor() as cursor:
-                await cursor.execute(GET_MANY, ([name.encode() for name in names],))
+                await cursor.execute(GET_MANY, (tuple(name.encode() for name in names),))
                 return await cursor.fetchall()
 
         ours = storage.values

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from statekeep_mysql import MysqlConfig, literals
 from statekeep_mysql.backend import MysqlBackend
-from statekeep_mysql.driver import Connection, Result
+from statekeep_mysql.driver import Connection
+from statekeep_mysql.wire import query
 
 from tests.servers.mysql import PASSWORD
 
@@ -54,15 +55,17 @@ def open_clocked(options: dict[str, Any], clock: Callable[[], int]) -> MysqlBack
 
     def connect(timeout: float) -> Connection:
         connection = dial(timeout)
-        exchange = connection._exchange
+        packets = connection._packets
 
-        def set_clock_and_exchange(packet: str, results: list[Result]) -> None:
-            seconds, micros = divmod(clock(), 1_000_000)
-            # The server keeps a double and cuts it: a little more hits the microsecond.
-            connection._core.query(f"SET timestamp={seconds}.{micros:06}3")
-            exchange(packet, results)
+        def set_clock(statements: Sequence[str]) -> Iterator[tuple[str, bool]]:
+            for packet in packets(statements):
+                seconds, micros = divmod(clock(), 1_000_000)
+                # The server keeps a double and cuts it: a little more hits the microsecond.
+                connection._socket.sendall(query(f"SET timestamp={seconds}.{micros:06}3"))
+                connection._receive([])
+                yield packet
 
-        connection._exchange = set_clock_and_exchange
+        connection._packets = set_clock
         return connection
 
     dialer.connect = connect

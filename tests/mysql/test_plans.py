@@ -234,11 +234,11 @@ def test_small_tables_too_are_read_by_index(
 def test_the_session_is_what_it_must_be(opened: Open, server: MysqlProcess) -> None:
     """Whatever the server's defaults are."""
     query = raw(opened(server))._database.query
-    assert query("SELECT @@autocommit, @@tx_isolation, @@time_zone, @@completion_type") == (
-        (1, "READ-COMMITTED", "+00:00", "NO_CHAIN"),
-    )
+    assert query("SELECT @@autocommit, @@tx_isolation, @@time_zone, @@completion_type") == [
+        (1, "READ-COMMITTED", "+00:00", "NO_CHAIN")
+    ]
     assert "STRICT_ALL_TABLES" in query("SELECT @@sql_mode")[0][0]
-    assert query("SELECT @@wait_timeout, @@innodb_lock_wait_timeout, @@max_statement_time") == (
-        (1860, 5, 60),
-    )
-    assert query("SELECT @@in_predicate_conversion_threshold") == ((0,),)
+    assert query("SELECT @@wait_timeout, @@innodb_lock_wait_timeout, @@max_statement_time") == [
+        (1860, 5, 60)
+    ]
+    assert query("SELECT @@in_predicate_conversion_threshold") == [(0,)]

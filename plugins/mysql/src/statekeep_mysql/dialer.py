@@ -16,7 +16,7 @@ from statekeep.sql.addresses import split_hosts
 
 from statekeep_mysql import dialect
 from statekeep_mysql.config import MysqlConfig
-from statekeep_mysql.driver import Connection, Result, is_servers
+from statekeep_mysql.driver import Connection, Result
 from statekeep_mysql.failures import ServerRefused, translate
 from statekeep_mysql.names import quote
 
@@ -28,6 +28,9 @@ LONGEST_WAIT = 31_536_000
 
 FLAGS = CLIENT.MULTI_STATEMENTS | CLIENT.FOUND_ROWS
 """Transactions in one packet; row counts of what was found, changed or not."""
+
+CLIENT_CODES = range(CR.CR_ERROR_FIRST, CR.CR_ERROR_LAST + 1)
+"""The numbers that PyMySQL itself gives; the server's begin at 1000, and go on behind these."""
 
 STATE = (
     "SELECT @@max_allowed_packet, @@GLOBAL.read_only",
@@ -194,7 +197,7 @@ class Dialer:
                 f"{where}: the server offers no TLS, and ssl_mode is {self._config.ssl_mode}; "
                 "nothing was sent. Give the server a certificate, or choose preferred"
             ), error
-        if isinstance(code, int) and is_servers(code):
+        if isinstance(code, int) and code >= 1000 and code not in CLIENT_CODES:
             said = ServerRefused(code, str(error.args[-1]))
             said.__cause__ = error
             return translate(said, where, self._config.username), said

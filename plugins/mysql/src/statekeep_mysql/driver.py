@@ -1,23 +1,23 @@
-"""Every use of PyMySQL, and its errors translated.
+"""Every use of PyMySQL's connections and of their sockets, and the errors of both translated.
 
-Statements leave in as few packets as `max_allowed_packet` takes, so that a transaction is one
-round trip (https://dev.mysql.com/doc/c-api/8.0/en/c-api-multiple-queries.html). The server stops at
-the first that fails.
+PyMySQL makes the connection: TLS, authentication. Statements then go over the same socket, in the
+messages of `wire.py`, in as few packets as `max_allowed_packet` takes: so a transaction is one
+round trip (https://dev.mysql.com/doc/c-api/8.0/en/c-api-multiple-queries.html). The server stops
+at the first statement that fails.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pymysql
 from attrs import frozen
-from pymysql.constants import CR
 from statekeep.errors import StorageError
+from statekeep.sql.stream import fill
 
+from statekeep_mysql import wire
 from statekeep_mysql.failures import (
     ROLLED_BACK,
     UNSURE,
@@ -34,9 +34,6 @@ PING_TIMEOUT = 2.0
 
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A peer that vanished without a word is noticed after a minute, also in the middle of a wait."""
-
-LEAST_CODE = 1000
-"""The least number of a server's error; PyMySQL itself says 0 where it has no socket."""
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -84,12 +81,16 @@ class Connection:
         self.where = where
         self.max_packet = self.packet_limit = 2**20
         self.greeting: str = core.server_version
-        self._core = core
         self._user = user
         self._read_timeout = read_timeout
+        self._buffer = b""
+        # The socket is ours from here on; nothing is left in PyMySQL's reader after an answer.
+        self._socket: socket.socket = core._sock
+        core._rfile.close()
+        core._rfile = core._sock = None
         self._poll = select.poll()
-        self._poll.register(core._sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-        self._tune(core._sock)
+        self._poll.register(self._socket, select.POLLIN | select.POLLHUP | select.POLLERR)
+        self._tune(self._socket)
 
     def run(
         self,
@@ -118,23 +119,20 @@ class Connection:
             raise lost(self.where, "it was broken before", unknown=False)
         self.broken = True
         results: list[Result] = []
-        last = False
+        last = sent = False
         try:
             for packet, last in self._packets(statements):  # noqa: B007  # used where it fails
-                self._exchange(packet, results)
-        except pymysql.Error as error:
-            code = _code(error)
-            if not is_servers(code):
-                sent = last and code != CR.CR_SERVER_GONE_ERROR  # else its last bytes never left
-                raise lost(self.where, error, unknown=writes and sent) from _cause(error)
-            said = ServerRefused(code, str(error.args[-1]))
-            said.__cause__ = error
-            if code == guard:
+                sent = False
+                self._socket.sendall(wire.query(packet))
+                sent = True
+                self._receive(results)
+        except ServerRefused as error:
+            if error.code == guard:
                 raise Stopped(results) from error
-            raise self._refused(said, statements, len(results), writes) from said
-        except (OSError, ValueError, AssertionError, IndexError, RuntimeError) as error:
-            # PyMySQL met what is not the protocol, or a socket that was closed.
-            raise lost(self.where, error, unknown=writes and last) from error
+            raise self._refused(error, statements, len(results), writes) from error
+        except (OSError, EOFError, IndexError, KeyError, ValueError) as error:
+            # Where its last bytes never left, nothing can have been committed.
+            raise lost(self.where, error, unknown=writes and last and sent) from error
         self.broken = False
         return results
 
@@ -154,15 +152,68 @@ class Connection:
             size += len(statement) + 1
         yield ";".join(piece), True
 
-    def _exchange(self, packet: str, results: list[Result]) -> None:
-        core = self._core
-        count = core.query(packet)
+    def _receive(self, results: list[Result]) -> None:
+        """Reads the answers to all statements of a packet."""
+        more = True
+        while more:
+            data = self._message()
+            kind = data[0]
+            if kind == wire.OK:
+                count, more = wire.ok(data)
+                results.append(Result((), count))
+            elif kind == wire.ERROR:
+                raise ServerRefused(*wire.error(data))
+            elif kind == wire.LOCAL_FILE:
+                raise ValueError("the server asked for a file of this machine")
+            else:
+                columns, _ = wire.length(data, 0)
+                decoders = [wire.decoder(self._message()) for _ in range(columns)]
+                self._message()  # the end of the columns
+                rows, more = self._rows(decoders)
+                results.append(Result(rows, len(rows)))
+
+    def _rows(self, decoders: Sequence[wire.Decoder | None]) -> tuple[Rows, bool]:
+        """The rows of a query, and whether more answers follow."""
+        rows: list[tuple[Any, ...]] = []
+        data, position = self._buffer, 0
+        row, from_bytes = wire.row, int.from_bytes
         while True:
-            result = core._result
-            results.append(Result(result.rows or (), count))
-            if not result.has_next:
-                return
-            count = core.next_result()
+            if len(data) - position < 5:
+                data, position = fill(self._socket, data[position:], 5), 0
+            size = from_bytes(data[position : position + 3], "little")
+            start = position + 4
+            position = start + size
+            if position > len(data) or size == wire.MOST:
+                self._buffer = data[start - 4 :]
+                message = self._message()
+                data, position = self._buffer, 0
+                start, size = 0, len(message)
+            else:
+                message = data
+            kind = message[start]
+            if kind == wire.EOF and size < 9:
+                self._buffer = data[position:]
+                return rows, wire.more_results(message[start : start + size])
+            if kind == wire.ERROR:
+                self._buffer = data[position:]
+                raise ServerRefused(*wire.error(message[start : start + size]))
+            rows.append(row(message, start, decoders))
+
+    def _message(self) -> bytes:
+        """The next message, which may be in several packets."""
+        parts: list[bytes] = []
+        while True:
+            data = self._buffer
+            if len(data) < 4:
+                data = fill(self._socket, data, 4)
+            size = int.from_bytes(data[:3], "little")
+            if len(data) < size + 4:
+                data = fill(self._socket, data, size + 4)
+            self._buffer = data[size + 4 :]
+            part = data[4 : size + 4]
+            if size < wire.MOST:
+                return b"".join((*parts, part)) if parts else part
+            parts.append(part)
 
     def _refused(
         self, error: ServerRefused, statements: Sequence[str], done: int, writes: bool
@@ -182,9 +233,10 @@ class Connection:
     def _roll_back(self) -> None:
         """Some errors undo a transaction, some only their statement."""
         try:
-            self._core.query("ROLLBACK")
+            self._socket.sendall(wire.query("ROLLBACK"))
+            self._receive([])
             self.broken = False
-        except (pymysql.Error, OSError):
+        except (OSError, EOFError, ServerRefused):
             pass
 
     def alive(self, idle: float) -> bool:
@@ -203,7 +255,7 @@ class Connection:
 
     def timeout(self, seconds: float | None) -> None:
         """How long an answer may take from now on."""
-        self._core._read_timeout = seconds
+        self._socket.settimeout(seconds)
 
     def patient(self, is_patient: bool) -> None:
         """Whether to wait for an answer as long as it takes."""
@@ -211,25 +263,21 @@ class Connection:
 
     def close(self) -> None:
         """Says goodbye where that is possible, without waiting."""
-        if self.broken:
-            self._core._force_close()
-            return
-        self.broken = True
-        self._core._write_timeout = 0.1
         try:
-            self._core.close()
-        except (pymysql.Error, OSError, ValueError):
-            self._core._force_close()
+            if not self.broken:
+                self._socket.settimeout(0)
+                self._socket.send(wire.QUIT)
+        except (OSError, ValueError):
+            pass
+        finally:
+            self.broken = True
+            self._socket.close()
 
     def abandon(self) -> None:
         """In a forked child: closes the child's copy, and says nothing to the server."""
         self.broken = True
-        core = self._core
-        sock, core._sock = core._sock, None
-        # Not closed: a thread that the child does not have may hold the lock of the reader.
-        core._rfile = None
-        if sock is not None:
-            os.close(sock.detach())
+        # Not unwrapped: over TLS too, close() sends nothing.
+        self._socket.close()
 
     @staticmethod
     def _tune(sock: socket.socket) -> None:
@@ -238,22 +286,3 @@ class Connection:
         for name, value in KEEPALIVE:
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def is_servers(code: int) -> bool:
-    """Whether the number of an error is the server's, not one that PyMySQL itself gives."""
-    return code >= LEAST_CODE and not CR.CR_ERROR_FIRST <= code <= CR.CR_ERROR_LAST
-
-
-def _code(error: BaseException) -> int:
-    code = error.args[0] if error.args else 0
-    return code if isinstance(code, int) else 0
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The socket's error behind PyMySQL's; the end of the stream has none."""
-    if isinstance(error.__context__, OSError):
-        return error.__context__
-    end = EOFError(str(error))
-    end.__cause__ = error
-    return end

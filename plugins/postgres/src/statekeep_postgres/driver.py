@@ -17,6 +17,7 @@ import pg8000.core
 import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
 from statekeep.sql import secrets
+from statekeep.sql.stream import fill
 
 from statekeep_postgres import wire
 from statekeep_postgres.address import Address, addresses
@@ -31,7 +32,6 @@ PING_AFTER = 0.5
 
 PING_TIMEOUT = 2.0
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-CHUNK = 1 << 16
 
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A peer that vanished without a word is noticed after a minute, also in the middle of a wait."""
@@ -200,26 +200,7 @@ class Connection:
             position = end
 
     def _more(self, data: bytes, position: int, needed: int) -> bytes:
-        rest = data[position:]
-        if needed <= CHUNK:
-            while len(rest) < needed:
-                rest += self._received(CHUNK)
-            return rest
-        whole = bytearray(needed)
-        whole[: len(rest)] = rest
-        view, filled = memoryview(whole), len(rest)
-        while filled < needed:
-            count = self._socket.recv_into(view[filled:])
-            if not count:
-                raise EOFError("the server closed it")
-            filled += count
-        return bytes(whole)
-
-    def _received(self, size: int) -> bytes:
-        found = self._socket.recv(size)
-        if not found:
-            raise EOFError("the server closed it")
-        return found
+        return fill(self._socket, data[position:], needed)
 
 
 class Dialer:
