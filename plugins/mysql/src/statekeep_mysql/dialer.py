@@ -178,6 +178,7 @@ class Dialer:
         # Only now: a replica that lags may lack the database, and is passed over.
         last = [] if self._database is None else [f"USE {quote(self._database)}"]
         if galera.get("wsrep_on") == "ON":
+            connection.one_by_one = True
             # What another node acknowledged is seen: https://mariadb.com/kb/en/wsrep_sync_wait/
             last.append("SET SESSION wsrep_sync_wait=7")
         if last:

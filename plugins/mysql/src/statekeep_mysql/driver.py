@@ -74,10 +74,14 @@ class Connection:
         packet_limit: where statements are cut into packets: a little less, as names may hold
             characters of several bytes.
         greeting: the server's version, as it says itself.
+        one_by_one: send each statement in a packet of its own. A Galera node that gives up a
+            transaction for another node's between two statements of one packet says nothing of
+            it, and runs those that follow as if there had been no BEGIN: seen on MariaDB 10.11,
+            two updates lost of 180. To a statement in its own packet it answers 1213.
     """
 
     def __init__(self, core: Any, where: str, user: str, read_timeout: float | None) -> None:
-        self.broken = False
+        self.broken = self.one_by_one = False
         self.where = where
         self.max_packet = self.packet_limit = 2**20
         self.greeting: str = core.server_version
@@ -138,6 +142,10 @@ class Connection:
 
     def _packets(self, statements: Sequence[str]) -> Iterator[tuple[str, bool]]:
         """The statements joined to packets, and whether each is the last."""
+        if self.one_by_one:
+            for number, statement in enumerate(statements, 1):
+                yield statement, number == len(statements)
+            return
         whole = ";".join(statements)
         if len(whole) < self.packet_limit:
             yield whole, True
