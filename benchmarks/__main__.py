@@ -19,6 +19,7 @@ from benchmarks import (
     embedded,
     envelope,
     importing,
+    mysql,
     peers,
     postgres,
     redis,
@@ -55,6 +56,11 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "postgres-peers": postgres.postgres_peers,
         "postgres-scale": postgres.postgres_scale,
         "postgres-claims": postgres.postgres_claims,
+    },
+    "mysql": {
+        "mysql-bare": mysql.mysql_bare,
+        "mysql-async": mysql.mysql_async,
+        "mysql-claims": mysql.mysql_claims,
     },
     "redis": {"redis-bare": redis.redis_bare, "redis-key-value": redis.redis_key_value},
     "compression": {

@@ -15,7 +15,7 @@ RANKS = [
     {"validate", "options"},
     {"model", "hookspecs"},
     {"backend", "cursors", "updates", "cache", "compressor", "pool"},
-    {"envelope", "session"},
+    {"envelope", "session", "sql"},
     {"values", "sets", "deferred", "unit", "layers", "registry", "combining"},
     {"storage", "structure", "sources"},
     {"config"},

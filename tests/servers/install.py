@@ -21,6 +21,8 @@ PACKAGES = {
     "initdb": "postgresql",
     "pg_basebackup": "postgresql",
     "pgbouncer": "pgbouncer",
+    "mariadbd": "mariadb-server",
+    "mariadb-install-db": "mariadb-server",
 }
 """Debian's package of each program."""
 

@@ -26,13 +26,13 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.sql.rows import entry, message
 
 from statekeep_postgres import creation, scans, schema, writes
 from statekeep_postgres.config import PostgresConfig
 from statekeep_postgres.database import Database
 from statekeep_postgres.driver import PING, Connection
 from statekeep_postgres.names import Names
-from statekeep_postgres.rows import entry, message
 from statekeep_postgres.statements import Statements
 
 CAPABILITIES = Capabilities(durable=True, shared=True, max_value_bytes=LARGE_VALUE_BYTES)

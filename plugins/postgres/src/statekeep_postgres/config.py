@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 from statekeep.options import OptionError, at_least, between, not_blank, one_of, option, positive
-
-from statekeep_postgres.address import host_problem
+from statekeep.sql.addresses import host_problem
 
 MAX_IDENTIFIER_BYTES = 63
 """Longer names would be cut by the server, and two of them could become one."""

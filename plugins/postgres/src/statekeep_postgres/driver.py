@@ -12,12 +12,13 @@ import ssl
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pg8000.core
 import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
+from statekeep.sql import secrets
+from statekeep.sql.stream import fill
 
 from statekeep_postgres import wire
 from statekeep_postgres.address import Address, addresses
@@ -41,7 +42,6 @@ PING_AFTER = 0.5
 
 PING_TIMEOUT = 2.0
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-CHUNK = 1 << 16
 
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A peer that vanished without a word is noticed after a minute, also in the middle of a wait."""
@@ -216,26 +216,7 @@ class Connection:
             position = end
 
     def _more(self, data: bytes, position: int, needed: int) -> bytes:
-        rest = data[position:]
-        if needed <= CHUNK:
-            while len(rest) < needed:
-                rest += self._received(CHUNK)
-            return rest
-        whole = bytearray(needed)
-        whole[: len(rest)] = rest
-        view, filled = memoryview(whole), len(rest)
-        while filled < needed:
-            count = self._socket.recv_into(view[filled:])
-            if not count:
-                raise EOFError("the server closed it")
-            filled += count
-        return bytes(whole)
-
-    def _received(self, size: int) -> bytes:
-        found = self._socket.recv(size)
-        if not found:
-            raise EOFError("the server closed it")
-        return found
+        return fill(self._socket, data[position:], needed)
 
 
 class Dialer:
@@ -301,7 +282,7 @@ class Dialer:
 
     def _greet(self, address: Address, timeout: float, tls: ssl.SSLContext | None) -> Connection:
         config, where = self._config, f"PostgreSQL {address}/{self._database}"
-        password = _password(config)
+        password = secrets.password(config.password, config.password_file, "storage.postgres")
         raw = self._socket(address, timeout, where, tls)
         try:
             core = pg8000.core.CoreConnection(
@@ -405,17 +386,6 @@ def _context(config: PostgresConfig) -> ssl.SSLContext | None:
             "sslcert and sslkey"
         ) from error
     return context
-
-
-def _password(config: PostgresConfig) -> str:
-    if config.password_file is None:
-        return config.password or ""
-    try:
-        return Path(config.password_file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"storage.postgres.password_file: {config.password_file} cannot be read: {error}"
-        ) from error
 
 
 def _warned(message: bytes) -> ServerRefused | None:

@@ -16,6 +16,7 @@ from statekeep.errors import (
     StorageError,
     Unavailable,
 )
+from statekeep.sql.calls import Contended
 
 FATAL = frozenset({"FATAL", "PANIC"})
 WARNING = "WARNING"
@@ -33,10 +34,6 @@ DUPLICATE_DATABASE = frozenset({"42P04", "23505", "55006"})
 USELESS = frozenset({"25006", "26000", "42P05", "0A000"})
 """After these the connection is not used again: it leads to a standby, or its prepared
 statements are not those that we believe it to have."""
-
-
-class Contended(Unavailable):
-    """Given up in favour of another transaction; nothing was applied, trying again may do."""
 
 
 class ServerRefused(Exception):

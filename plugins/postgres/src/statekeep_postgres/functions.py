@@ -8,6 +8,21 @@ at it only then.
 from __future__ import annotations
 
 from statekeep.clock import MAX_MICROS
+from statekeep.sql.batch import (
+    CANCELLED,
+    CONFLICTING,
+    DELETE,
+    DELETED,
+    DROP,
+    EXTEND,
+    LOST,
+    PUT,
+    RELEASE,
+    RESTORE,
+    WRITE,
+    WRITE_LATER,
+    WRITTEN,
+)
 
 from statekeep_postgres.names import Names, quote
 
@@ -20,15 +35,6 @@ STATEMENT_NOW = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 SHARD = "(get_byte({hash}, 0) << 8) | get_byte({hash}, 1)"
 """The row of the floor table for a key, from its SHA-256: 65536 of them, so that two deletions
 hardly ever wait for each other, and the table stays within a few megabytes for ever."""
-
-PUT, DELETE, CHECK, RESTORE = 1, 2, 3, 4
-"""What is to be done with a value."""
-
-KEEP, WRITE, WRITE_LATER, DROP, RELEASE, EXTEND = 0, 1, 2, 3, 4, 5
-"""What is to be done with a message; WRITE_LATER counts its due time from now."""
-
-WRITTEN, DELETED, CONFLICTING, LOST, CANCELLED = 1, 2, 3, 4, 5
-"""What a row of the answer says of an operation."""
 
 COMMIT_TAKES = (
     *("int4[]", "int2[]", "text[]", "int8[]", "bytea[]", "int8[]", "int8[]"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from functools import cached_property
 
 from attrs import define
+from statekeep.sql import names
 
 from statekeep_postgres.config import MAX_IDENTIFIER_BYTES, PostgresConfig
 
@@ -22,13 +22,8 @@ def literal(text: str) -> str:
 
 
 def derived(name: str, suffix: str) -> str:
-    """The name of what belongs to a table; a long one is cut, and told from others by its CRC."""
-    whole = name + suffix
-    if len(whole.encode()) <= MAX_IDENTIFIER_BYTES:
-        return whole
-    end = f"_{zlib.crc32(name.encode()):08x}{suffix}"
-    room = MAX_IDENTIFIER_BYTES - len(end)
-    return name.encode()[:room].decode("utf-8", "ignore") + end
+    """The name of what belongs to a table."""
+    return names.derived(name, suffix, MAX_IDENTIFIER_BYTES)
 
 
 @define(slots=False)

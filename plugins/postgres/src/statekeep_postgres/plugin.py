@@ -5,8 +5,8 @@ from __future__ import annotations
 from statekeep import hookimpl
 from statekeep.backend import Backend
 from statekeep.hookspecs import BackendPlugin
+from statekeep.sql.addresses import read_url
 
-from statekeep_postgres.address import read_url
 from statekeep_postgres.config import PostgresConfig
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from statekeep.clock import duration_micros
-from statekeep.errors import InvalidArgument, StorageError, Unavailable
-from statekeep.model import Committed, Failed, Outcome, Put, Transaction
+from statekeep.errors import InvalidArgument
+from statekeep.model import Committed, Outcome, Put, Transaction
+from statekeep.sql import commit as by_batches
+from statekeep.sql.batch import MOST_BYTES, Batch
 from statekeep.updates import updates
 
-from statekeep_postgres.batch import MOST_BYTES, Batch, batches
 from statekeep_postgres.database import Database
 from statekeep_postgres.statements import Statements
 from statekeep_postgres.wire import MAX_MESSAGE_BYTES
@@ -25,30 +27,8 @@ def commit(
             outcome = _put(database, statements, operations[0])
             if outcome is not None:
                 return [outcome]
-    outcomes = _updated(database, statements, transactions)
-    waiting = batches(transactions, outcomes)
-    while waiting:
-        batch = waiting.pop(0)
-        try:
-            outcomes |= _apply(database, statements, batch)
-        except InvalidArgument as error:
-            if len(batch.numbers) > 1:  # one of them is at fault: each by itself
-                waiting[:0] = [Batch.of(number, transactions[number]) for number in batch.numbers]
-                continue
-            outcomes[batch.numbers[0]] = Failed(error)
-        except StorageError as error:
-            if not outcomes and not waiting:
-                raise
-            if not outcomes and isinstance(error, Unavailable):
-                raise  # nothing at all was applied
-            outcomes |= {number: Failed(error) for number in batch.numbers}
-            outcomes |= {
-                number: Failed(Unavailable(f"not sent, as what came before it failed: {error}"))
-                for later in waiting
-                for number in later.numbers
-            }
-            break
-    return [outcomes[number] for number in range(len(transactions))]
+    done = _updated(database, statements, transactions)
+    return by_batches.commit(transactions, lambda batch: _apply(database, statements, batch), done)
 
 
 def _updated(
@@ -103,5 +83,17 @@ def _apply(database: Database, statements: Statements, batch: Batch) -> dict[int
         )
     if not (batch.values or batch.messages or batch.sets):
         return {number: Committed({}) for number in batch.numbers}
-    rows = database.write(statements.commit, *batch.parameters())
-    return batch.outcomes(rows)
+    return batch.outcomes(database.write(statements.commit, *parameters(batch)))
+
+
+def parameters(batch: Batch) -> tuple[Sequence[Any], ...]:
+    """The arrays that the function takes, in its order."""
+    messages = [
+        (n, m.what, *name, m.token, m.due, m.visible, m.attempt, m.holder, m.payload, m.ask)
+        for n, name, m in batch.messages
+    ]
+    return (*_columns(batch.values, 7), *_columns(messages, 11), *_columns(batch.sets, 4))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * width

@@ -1,4 +1,4 @@
-"""Transactions to the parameters of one call, and its rows back to outcomes: pure functions."""
+"""Transactions to rows of what is to be done, and answers back to outcomes: pure functions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from attrs import define, field
+
 from statekeep.clock import duration_micros, to_micros
 from statekeep.model import (
     Acknowledge,
@@ -29,7 +30,14 @@ from statekeep.model import (
     Transaction,
 )
 
-from statekeep_postgres import functions as do
+PUT, DELETE, CHECK, RESTORE = 1, 2, 3, 4
+"""What is to be done with a value."""
+
+KEEP, WRITE, WRITE_LATER, DROP, RELEASE, EXTEND = 0, 1, 2, 3, 4, 5
+"""What is to be done with a message; WRITE_LATER counts its due time from now."""
+
+WRITTEN, DELETED, CONFLICTING, LOST, CANCELLED = 1, 2, 3, 4, 5
+"""What a row of the answer says of an operation."""
 
 MOST_OPERATIONS = 5000
 MOST_BYTES = 16 * 2**20
@@ -47,7 +55,7 @@ class Message:
     """
 
     token: str | None = None
-    what: int = do.KEEP
+    what: int = KEEP
     due: int | None = None
     visible: int | None = None
     attempt: int = 0
@@ -65,28 +73,28 @@ class Message:
             self.ask = self.ask or self.exists is None
             self.cancelled = self.cancelled or self.exists is True
         if isinstance(operation, Cancel | Acknowledge):
-            self.what, self.exists = do.DROP, False
+            self.what, self.exists = DROP, False
             return
         self.exists = True
         if isinstance(operation, Release):
-            self.what, self.due = do.RELEASE, duration_micros(operation.delay)
+            self.what, self.due = RELEASE, duration_micros(operation.delay)
         elif isinstance(operation, Extend):
-            self.what, self.due = do.EXTEND, duration_micros(operation.lease)
+            self.what, self.due = EXTEND, duration_micros(operation.lease)
         elif isinstance(operation, Schedule):
             self._schedule(operation)
         elif isinstance(operation, Restore) and isinstance(operation.record, DeferredMessage):
             record = operation.record
-            self.what, self.due = do.WRITE, to_micros(record.due)
+            self.what, self.due = WRITE, to_micros(record.due)
             self.visible, self.attempt = to_micros(record.visible), record.attempt
             self.holder, self.payload = record.token, record.payload
 
     def _schedule(self, operation: Schedule) -> None:
         self.attempt, self.holder, self.payload = 0, "", operation.payload
         if isinstance(operation.due, datetime):
-            self.what, self.due = do.WRITE, to_micros(operation.due)
+            self.what, self.due = WRITE, to_micros(operation.due)
             self.visible = self.due
         else:
-            self.what, self.due = do.WRITE_LATER, duration_micros(operation.due)
+            self.what, self.due = WRITE_LATER, duration_micros(operation.due)
 
 
 @define
@@ -158,55 +166,50 @@ class Batch:
         key, expected = operation.key, operation.expected
         if isinstance(operation, Put):
             until = None if operation.ttl is None else duration_micros(operation.ttl)
-            row = (number, do.PUT, key, expected, operation.value, until, None)
+            row = (number, PUT, key, expected, operation.value, until, None)
             self.bytes += len(operation.value)
         else:
-            what = do.DELETE if isinstance(operation, Delete) else do.CHECK
+            what = DELETE if isinstance(operation, Delete) else CHECK
             row = (number, what, key, expected, None, None, None)  # type: ignore[assignment]  # a value is not always there
         self.values.append(row)
 
     def _add_restored(self, number: int, record: KeyValueRecord) -> None:
         entry = record.entry
         until = None if entry.expires is None else to_micros(entry.expires)
-        self.values.append(
-            (number, do.RESTORE, record.key, None, entry.value, until, entry.version)
-        )
+        self.values.append((number, RESTORE, record.key, None, entry.value, until, entry.version))
         self.bytes += len(entry.value)
 
-    def parameters(self) -> tuple[Sequence[Any], ...]:
-        """The arrays that the function takes, in its order."""
-        values = _columns(self.values, 7)
-        messages = [
-            (n, m.what, *name, m.token, m.due, m.visible, m.attempt, m.holder, m.payload, m.ask)
-            for n, name, m in self.messages
-        ]
-        return (*values, *_columns(messages, 11), *_columns(self.sets, 4))
-
     def outcomes(self, rows: Iterable[tuple[Any, ...]]) -> dict[int, Outcome]:
-        """What became of each transaction, by its number, from the rows that came back."""
+        """What became of each transaction, by its number.
+
+        Args:
+            rows: `(what, item, result)` each: WRITTEN with a version, DELETED, or CONFLICTING with
+                the present version, of the value of that number, counted from 1; LOST or
+                CANCELLED, of a message.
+        """
         versions: dict[int, dict[str, int]] = {number: {} for number in self.numbers}
         deleted: dict[int, set[str]] = {number: set() for number in self.numbers}
         cancelled: dict[int, set[tuple[str, str]]] = {number: set() for number in self.numbers}
         current: dict[int, dict[str, int]] = {}
         lost: dict[int, list[tuple[str, str]]] = {}
         for number, what, key, *_ in self.values:
-            if what == do.DELETE:
+            if what == DELETE:
                 versions[number][key] = 0
         for number, name, message in self.messages:
             if message.cancelled:
                 cancelled[number].add(name)
         for what, item, result in rows:
-            if what in (do.LOST, do.CANCELLED):
+            if what in (LOST, CANCELLED):
                 number, name, _ = self.messages[item - 1]
-                if what == do.LOST:
+                if what == LOST:
                     lost.setdefault(number, []).append(name)
                 else:
                     cancelled[number].add(name)
                 continue
             number, _, key, *_ = self.values[item - 1]
-            if what == do.WRITTEN:
+            if what == WRITTEN:
                 versions[number][key] = result
-            elif what == do.DELETED:
+            elif what == DELETED:
                 deleted[number].add(key)
             else:
                 current.setdefault(number, {})[key] = result
@@ -241,7 +244,3 @@ def _message_name(operation: Operation) -> tuple[str, str]:
     named = operation.record if isinstance(operation, Restore) else operation
     assert isinstance(named, DeferredMessage | Schedule | Cancel | Acknowledge | Release | Extend)
     return named.name
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
-    return tuple(zip(*rows, strict=True)) if rows else ((),) * width

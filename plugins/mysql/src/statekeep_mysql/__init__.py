@@ -1,0 +1,5 @@
+"""statekeep on MySQL and MariaDB."""
+
+from statekeep_mysql.config import MysqlConfig
+
+__all__ = ["MysqlConfig"]

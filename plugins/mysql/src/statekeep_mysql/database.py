@@ -1,0 +1,75 @@
+"""Statements over pooled connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from statekeep.backend import LARGE_VALUE_BYTES
+from statekeep.pool import Connector, Pool, PoolOptions
+from statekeep.sql.calls import Calls
+
+from statekeep_mysql.config import MysqlConfig
+from statekeep_mysql.dialect import settings
+from statekeep_mysql.dialer import Dialer
+from statekeep_mysql.driver import Connection, Result, Rows
+
+PACKET_OVERHEAD = 2**16
+"""Room in a packet for everything but a value: its key, and the statements around it."""
+
+
+class Database(Calls[Connection]):
+    """A pool of connections to one database.
+
+    Attributes:
+        max_packet: what the server takes at most in one packet; None before the first connection.
+    """
+
+    def __init__(self, config: MysqlConfig) -> None:
+        self._dialer = Dialer(config, config.database)
+        self.name = self._dialer.name
+        self.max_packet: int | None = None
+        connector = Connector(
+            connect=self._connect,
+            check=Connection.alive,
+            close=Connection.close,
+            abandon=Connection.abandon,
+            name=self.name,
+        )
+        options = PoolOptions(
+            maximum_pool_size=config.maximum_pool_size,
+            minimum_idle=config.minimum_idle,
+            idle_timeout=config.idle_timeout / 1000,
+            connection_timeout=config.connection_timeout / 1000,
+            max_lifetime=config.max_lifetime / 1000,
+        )
+        super().__init__(Pool(connector, options))
+
+    @property
+    def max_value_bytes(self) -> int:
+        """The largest value that fits in a packet, in which each byte takes two."""
+        if self.max_packet is None:
+            return LARGE_VALUE_BYTES
+        return min(LARGE_VALUE_BYTES, (self.max_packet - PACKET_OVERHEAD) // 2)
+
+    def query(self, statement: str) -> Rows:
+        """The rows of one statement that changes nothing."""
+        return self.reading(lambda connection: connection.run((statement,)))[0].rows
+
+    def read(self, statements: Sequence[str]) -> list[Result]:
+        """The results of statements that change nothing."""
+        return self.reading(lambda connection: connection.run(statements))
+
+    @contextmanager
+    def patient(self) -> Iterator[Connection]:
+        """A connection without time limits, for what reads everything; not used again."""
+        with self.connection() as connection:
+            connection.patient(True)
+            connection.run(("SET SESSION " + ",".join(settings(connection.greeting, 0)),))
+            yield connection
+            connection.broken = True  # its settings are others now
+
+    def _connect(self, timeout: float) -> Connection:
+        connection = self._dialer.connect(timeout)
+        self.max_packet = connection.max_packet
+        return connection

@@ -1,0 +1,75 @@
+"""What operators ask for: counts, and the end of what has expired."""
+
+from __future__ import annotations
+
+import zlib
+
+from statekeep.backend import BackendStats, KindStats, PoolStats
+from statekeep.model import RecordKind
+
+from statekeep_mysql.database import Database
+from statekeep_mysql.driver import Connection
+from statekeep_mysql.literals import data, lists
+from statekeep_mysql.statements import Statements
+
+PURGE_BATCH = 1000
+"""Expired values that are removed in one transaction."""
+
+
+def stats(database: Database, statements: Statements) -> BackendStats:
+    """See `Backend.stats`."""
+    with database.patient() as connection:
+        *counted, total = (result.rows[0] for result in connection.run(statements.stats()))
+    kinds = (RecordKind.KEY_VALUE, RecordKind.KEY_SET, RecordKind.DEFERRED)
+    pool = database.pool.counters()
+    return BackendStats(
+        pool=PoolStats(in_use=pool.in_use, idle=pool.idle, waiting=pool.waiting),
+        kinds={
+            kind: KindStats(records=int(records), bytes=int(size))
+            for kind, (records, size) in zip(kinds, counted, strict=True)
+        },
+        stored_bytes=None if total[0] is None else int(total[0]),
+        details={
+            "connections_created": pool.created,
+            "connections_closed": pool.closed,
+            "connections_failed": pool.failed,
+            "waits": pool.waits,
+            "wait_timeouts": pool.timeouts,
+            "wait_seconds": pool.wait_time,
+        },
+    )
+
+
+def purge(database: Database, statements: Statements) -> int:
+    """See `Backend.purge`."""
+    purged = 0
+    while True:
+        count = database.writing(lambda connection: _purge(connection, statements))
+        purged += count
+        if count < PURGE_BATCH:
+            return purged
+
+
+def _purge(connection: Connection, statements: Statements) -> int:
+    names = statements.names
+    rows = connection.run(("BEGIN", statements.expired(PURGE_BATCH)))[1].rows
+    connection.broken = True  # a transaction is open
+    floors: dict[int, int] = {}
+    for key, version in rows:
+        shard = zlib.crc32(key) & 0xFFFF  # as `script.SHARD`
+        floors[shard] = max(version, floors.get(shard, 0))
+    rising = lists(f"({shard},{version})" for shard, version in sorted(floors.items()))
+    script = [
+        *(
+            f"INSERT INTO {names.floor_table} (shard,version) VALUES {some} "  # noqa: S608
+            "ON DUPLICATE KEY UPDATE version=GREATEST(version,VALUES(version))"
+            for some in rising
+        ),
+        *(
+            f"DELETE {names.key_value_table} FROM {names.key_value_table} "
+            f"FORCE INDEX (PRIMARY) WHERE `key` IN ({some})"
+            for some in lists(data(key) for key, _ in rows)
+        ),
+    ]
+    connection.run((*script, "COMMIT"), writes=bool(script), resume=True)
+    return len(rows)

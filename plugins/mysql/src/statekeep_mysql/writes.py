@@ -1,0 +1,178 @@
+"""`commit`: one statement for a conditional put, one packet of statements for anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import frozen
+from statekeep.clock import duration_micros
+from statekeep.errors import InvalidArgument
+from statekeep.model import Committed, Outcome, Put, Transaction
+from statekeep.sql import commit as by_batches
+from statekeep.sql.batch import (
+    CANCELLED,
+    CONFLICTING,
+    DELETE,
+    DELETED,
+    LOST,
+    WRITTEN,
+    Batch,
+)
+
+from statekeep_mysql.database import Database
+from statekeep_mysql.driver import Connection, Result, Stopped
+from statekeep_mysql.failures import GUARD
+from statekeep_mysql.names import Names
+from statekeep_mysql.script import Script
+from statekeep_mysql.statements import Statements
+
+BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
+
+
+def commit(
+    database: Database, statements: Statements, transactions: Sequence[Transaction]
+) -> list[Outcome]:
+    """See `Backend.commit`."""
+    if len(transactions) == 1:
+        operations = transactions[0].operations
+        if len(operations) == 1 and isinstance(operations[0], Put) and operations[0].expected:
+            outcome = _put(database, statements, operations[0])
+            if outcome is not None:
+                return [outcome]
+    return by_batches.commit(transactions, lambda batch: _apply(database, statements.names, batch))
+
+
+def _put(database: Database, statements: Statements, put: Put) -> Outcome | None:
+    """The outcome of a conditional put of what is there; None where the condition failed.
+
+    Why it failed is then found out, and may have changed, by the general way.
+    """
+    assert put.expected
+    _check_size(database, len(put.value))
+    ttl = None if put.ttl is None else duration_micros(put.ttl)
+    statement = statements.put(put.key, put.expected, put.value, ttl)
+    (result,) = database.writing(lambda connection: connection.run((statement,), writes=True))
+    return Committed({put.key: put.expected + 1}) if result.count else None
+
+
+def _apply(database: Database, names: Names, batch: Batch) -> dict[int, Outcome]:
+    if not (batch.values or batch.messages or batch.sets):
+        return {number: Committed({}) for number in batch.numbers}
+    for row in batch.values:
+        _check_size(database, len(row[4] or b""))
+    for _, _, message in batch.messages:
+        _check_size(database, len(message.payload or b""))
+    return batch.outcomes(database.writing(lambda connection: _transact(connection, names, batch)))
+
+
+def _check_size(database: Database, size: int) -> None:
+    if size > database.max_value_bytes:
+        raise InvalidArgument(
+            f"{database.name}: a value of {size} bytes; the server's max_allowed_packet of "
+            f"{database.max_packet} holds at most {database.max_value_bytes} (a byte takes two): "
+            "nothing was sent"
+        )
+
+
+def _transact(connection: Connection, names: Names, batch: Batch) -> list[tuple[int, int, int]]:
+    """Applies a batch; `(what, item, result)` of what there is to say, as `Batch.outcomes` takes.
+
+    Usually in one round trip. Where a condition does not hold it takes a second one, in which the
+    transactions without a conflict are written.
+    """
+    script = Script(names, [BEGIN])
+    script.lock(batch)
+    script.guard(batch)
+    script.write(batch)
+    if len(script.statements) == 2:  # one statement is a transaction of its own
+        connection.run(script.statements[1:], writes=True)
+        return []
+    script.statements.append(COMMIT)
+    try:
+        results = connection.run(script.statements, writes=True, guard=GUARD)
+    except Stopped as stopped:
+        return _without_conflicts(connection, script, stopped.results, batch)
+    found = _Found.of(batch, script, results)
+    return [*found.reports(frozenset()), *_written(batch, script, results)]
+
+
+def _without_conflicts(
+    connection: Connection, script: Script, results: Sequence[Result], batch: Batch
+) -> list[tuple[int, int, int]]:
+    found = _Found.of(batch, script, results)
+    bad = found.bad()
+    rest = Script(script.names)
+    if not bad.issuperset(batch.numbers):
+        rest.write(batch, bad, stopped=True)
+    rest.statements.append(COMMIT if rest.statements else ROLLBACK)
+    written = connection.run(rest.statements, writes=len(rest.statements) > 1, resume=True)
+    return [*found.reports(bad), *_written(batch, rest, written)]
+
+
+def _written(
+    batch: Batch, script: Script, results: Sequence[Result]
+) -> Iterator[tuple[int, int, int]]:
+    items = {row[2].encode(): item for item, row in enumerate(batch.values, 1)}
+    for index in script.versions:
+        for key, version in results[index].rows:
+            yield WRITTEN, items[key], version
+
+
+@frozen
+class _Found:
+    """What the locked rows of a batch were.
+
+    Attributes:
+        versions: of each value that has a condition, 0 where it is absent or expired.
+        tokens: of each message that is there.
+    """
+
+    batch: Batch
+    versions: Mapping[bytes, int]
+    tokens: Mapping[tuple[bytes, bytes], bytes]
+
+    @classmethod
+    def of(cls, batch: Batch, script: Script, results: Sequence[Result]) -> _Found:
+        values = (row for index in script.values for row in results[index].rows)
+        messages = (row for index in script.messages for row in results[index].rows)
+        return cls(
+            batch,
+            {key: version if live else 0 for key, version, live in values},
+            {(queue, id): token for queue, id, attempt, token in messages if attempt >= 0},
+        )
+
+    def bad(self) -> frozenset[int]:
+        """The transactions of which a condition does not hold."""
+        values = (self.batch.values[item - 1][0] for item, _ in self._conflicting())
+        messages = (self.batch.messages[item - 1][0] for item in self._lost())
+        return frozenset((*values, *messages))
+
+    def reports(self, bad: frozenset[int]) -> Iterator[tuple[int, int, int]]:
+        """What there is to say of conditions, and of what was there."""
+        for item, version in self._conflicting():
+            yield CONFLICTING, item, version
+        for item in self._lost():
+            yield LOST, item, 0
+        for item, row in enumerate(self.batch.values, 1):
+            if row[1] == DELETE and row[0] not in bad and self.versions.get(row[2].encode()):
+                yield DELETED, item, 0
+        for item, (number, name, message) in enumerate(self.batch.messages, 1):
+            if message.ask and number not in bad and _encoded(name) in self.tokens:
+                yield CANCELLED, item, 0
+
+    def _conflicting(self) -> Iterator[tuple[int, int]]:
+        for item, row in enumerate(self.batch.values, 1):
+            version = self.versions.get(row[2].encode(), 0)
+            if row[3] is not None and row[3] != version:
+                yield item, version
+
+    def _lost(self) -> Iterator[int]:
+        for item, (_, name, message) in enumerate(self.batch.messages, 1):
+            if message.token is not None:
+                found = self.tokens.get(_encoded(name))
+                if found is None or found != message.token.encode():
+                    yield item
+
+
+def _encoded(name: tuple[str, str]) -> tuple[bytes, bytes]:
+    return name[0].encode(), name[1].encode()
