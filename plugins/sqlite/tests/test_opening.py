@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from statekeep.errors import ConfigError, CorruptValue, StorageError, Unavailable, Unsupported
@@ -116,6 +117,16 @@ def test_a_missing_folder_is_named(tmp_path: Path, opened: Open) -> None:
 def test_a_folder_is_no_file(tmp_path: Path, opened: Open) -> None:
     """As said."""
     refused(opened, ConfigError, "is a folder", path=str(tmp_path))
+
+
+@pytest.mark.parametrize("options", [{}, {"read_only": True}, {"create": False}])
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "/state.db"])
+def test_a_name_that_is_too_long(tmp_path: Path, opened: Open, name: str, options: Any) -> None:
+    """Refused by whoever asks for the file."""
+    long = str(tmp_path / name)
+    refused(opened, ConfigError, "cannot be opened: File name too long", path=long, **options)
+    with pytest.raises(ConfigError, match="too long"):
+        SqliteBackend(SqliteConfig(path=long, **options)).missing()
 
 
 def test_create_false_creates_nothing(path: Path, opened: Open) -> None:

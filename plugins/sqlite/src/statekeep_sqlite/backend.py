@@ -14,6 +14,7 @@ from statekeep.model import DeferredMessage, Entry, Outcome, Page, Record, Recor
 from statekeep_sqlite import integrity, messages, reads, scans, schema, upkeep, writes
 from statekeep_sqlite.config import SqliteConfig
 from statekeep_sqlite.driver import Database, longest_row
+from statekeep_sqlite.failures import look
 from statekeep_sqlite.location import locate
 
 ROW_OVERHEAD = 4096
@@ -93,7 +94,7 @@ class SqliteBackend(Backend):
     def missing(self) -> Sequence[str]:
         """The file, its tables and indexes, where they are not there."""
         path = self._database.path
-        if not Path(path).exists():
+        if look(path) is None:
             return (f"file {path}", *schema.Found(0, tuple(schema.COLUMNS)).phrases())
         with self._database.preparing(create=False) as connection:
             return schema.inspect(connection, path).phrases()

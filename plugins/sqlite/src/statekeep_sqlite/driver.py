@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 from statekeep.errors import ConfigError
 
 from statekeep_sqlite.connections import MAX_IDLE, Connections
-from statekeep_sqlite.failures import HARMLESS, code
+from statekeep_sqlite.failures import HARMLESS, code, look
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -138,6 +138,7 @@ class Database(Connections):
         if sqlite3.sqlite_version_info < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old, {oldest} is needed")
+        look(self.path)  # before SQLite is asked, which has one code for all reasons
         connection = self._open(create=create)
         try:
             yield connection
