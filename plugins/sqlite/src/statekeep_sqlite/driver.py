@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import urlencode
 
 from statekeep.errors import ConfigError
 
@@ -185,6 +186,15 @@ class Database(Connections):
             self._drop_writer()
         if isinstance(error, sqlite3.Error) and code(error) not in HARMLESS:
             self._drop_writer()
+
+
+def knows_vfs(name: str) -> bool:
+    """Whether this SQLite has a file system interface (VFS) of that name; no file is touched."""
+    try:
+        with closing(sqlite3.connect(f"file::memory:?{urlencode({'vfs': name})}", uri=True)):
+            return True
+    except sqlite3.OperationalError:
+        return False
 
 
 def longest_row() -> int:
