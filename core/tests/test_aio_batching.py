@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -356,11 +357,22 @@ async def test_the_memory_backend_answers_reads_in_the_loop() -> None:
         await storage.values.put("k", b"v")
         entry = await immediately(storage.values.get("k"))
         assert entry is not None and entry.value == b"v"
-        with backend._lock:
-            read = task(storage.values.get("k"))
-            await asyncio.sleep(0.02)
-            assert not read.done()
+        held, over = threading.Event(), threading.Event()
+
+        def work() -> None:
+            with backend._lock:
+                held.set()
+                over.wait(30)
+
+        other = threading.Thread(target=work)
+        other.start()
+        held.wait(30)
+        read = task(storage.values.get("k"))
+        await asyncio.sleep(0.02)
+        assert not read.done()
+        over.set()
         assert await read == entry
+        other.join()
 
 
 @on_loop

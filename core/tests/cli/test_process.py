@@ -148,6 +148,7 @@ def test_a_traceback_only_with_debug(process) -> None:
         (["list", "--url", "nothing:"], "backend 'nothing' is not installed"),
         (["list", "--url", "sqlite:///none/x.db", "--config", "x.toml"], "not both"),
         (["put", "k", "v", "--url", "sqlite:///none/x.db"], "there is no folder"),
+        (["get", "k", "--url", f"sqlite:///{'x' * 300}"], "File name too long"),
     ],
 )
 def test_wrong_usage(process, line: list[str], error: str) -> None:

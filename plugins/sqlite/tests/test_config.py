@@ -106,6 +106,18 @@ def test_a_uri_opens(tmp_path: Path) -> None:
         assert storage.values.get("key") is not None
 
 
+def test_a_vfs_that_sqlite_does_not_have_is_named(tmp_path: Path) -> None:
+    """As a mistake in the config, whether or not the file is there; one that it has is used."""
+    path = f"file:{tmp_path}/s.db?vfs="
+    with pytest.raises(ConfigError, match="no vfs 'nope'"):
+        statekeep.open({"sqlite": {"path": f"{path}nope"}})
+    with pytest.raises(ConfigError, match="no vfs ''"):
+        SqliteBackend(SqliteConfig(path=path))
+    assert not list(tmp_path.iterdir())
+    with statekeep.open({"sqlite": {"path": f"{path}unix"}}) as storage:
+        storage.values.put("key", b"value")
+
+
 def test_a_relative_path_stays_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

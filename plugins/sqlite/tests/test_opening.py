@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from statekeep.errors import ConfigError, CorruptValue, StorageError, Unavailable, Unsupported
@@ -117,6 +119,16 @@ def test_a_folder_is_no_file(tmp_path: Path, opened: Open) -> None:
     refused(opened, ConfigError, "is a folder", path=str(tmp_path))
 
 
+@pytest.mark.parametrize("options", [{}, {"read_only": True}, {"create": False}])
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "/state.db"])
+def test_a_name_that_is_too_long(tmp_path: Path, opened: Open, name: str, options: Any) -> None:
+    """Refused by whoever asks for the file."""
+    long = str(tmp_path / name)
+    refused(opened, ConfigError, "cannot be opened: File name too long", path=long, **options)
+    with pytest.raises(ConfigError, match="too long"):
+        SqliteBackend(SqliteConfig(path=long, **options)).missing()
+
+
 def test_create_false_creates_nothing(path: Path, opened: Open) -> None:
     """Neither a file nor tables."""
     refused(opened, ConfigError, "does not exist", create=False)
@@ -167,6 +179,75 @@ def test_what_others_wrote_is_not_taken_for_data(path: Path, opened: Open) -> No
     run(path, "INSERT INTO key_value_storage VALUES ('key', 1, NULL, 'text')")
     with pytest.raises(CorruptValue, match="key"):
         storage.values.get("key")
+
+
+@pytest.mark.parametrize("column", ["version", "expires"])
+def test_a_text_in_a_column_of_numbers_is_damage(path: Path, opened: Open, column: str) -> None:
+    """For whoever reads, writes or deletes; above all no version begins again at 1."""
+    storage = opened()
+    storage.values.put("key", b"value")
+    run(path, f"UPDATE key_value_storage SET {column} = 'abc'")
+    for call in (
+        lambda: storage.values.get("key"),
+        lambda: storage.values.get_many(["key", "other"]),
+        lambda: list(storage.values.scan()),
+        lambda: storage.values.put("key", b"new"),
+        lambda: storage.values.put("key", b"new", expected=0),
+        lambda: storage.values.put("key", b"new", expected=1),
+        lambda: storage.values.put_many({"key": b"new", "other": b""}),
+        lambda: storage.values.delete("key"),
+    ):
+        with pytest.raises(CorruptValue, match="'key' in key_value_storage"):
+            call()
+    run(path, "DELETE FROM key_value_storage")
+    assert storage.values.put("key", b"new") > 1
+
+
+@pytest.mark.parametrize("column", ["due", "attempt", "token", "payload", "visible"])
+def test_a_damaged_message_is_named(path: Path, opened: Open, column: str) -> None:
+    """By a scan, and by the claim that comes upon it."""
+    storage = opened()
+    storage.deferred.schedule("queue", "id", due=timedelta(0))
+    wrong = {"token": "x'00'", "visible": "-1.5"}.get(column, "'abc'")
+    run(path, f"UPDATE deferred_message_storage SET {column} = {wrong}")
+    with pytest.raises(CorruptValue, match="'queue/id' in deferred_message_storage"):
+        list(storage.deferred.scan("queue"))
+    if column not in ("token", "visible"):  # these a claim writes anew
+        with pytest.raises(CorruptValue, match="'queue/id' in deferred_message_storage"):
+            storage.deferred.claim("queue")
+
+
+def test_a_layout_that_is_no_number_is_damage(path: Path, opened: Open) -> None:
+    """It is not guessed."""
+    opened().close()
+    run(path, "UPDATE statekeep_layout SET value = 'x' WHERE name = 'layout'")
+    refused(opened, CorruptValue, "'layout' in statekeep_layout")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM statekeep_layout WHERE name = 'floor'",
+        "UPDATE statekeep_layout SET value = 'abc' WHERE name = 'floor'",
+    ],
+)
+def test_a_missing_floor_is_restored(path: Path, opened: Open, statement: str) -> None:
+    """While it is missing nothing is created, and what is there can be changed."""
+    storage = opened()
+    storage.values.put("key", b"1")
+    run(path, statement)
+    storage.values.put("key", b"2")
+    for create in (
+        lambda: storage.values.put("new", b""),
+        lambda: storage.values.put("new", b"", expected=0),
+        lambda: storage.values.put_many({"new": b"", "other": b""}),
+    ):
+        with pytest.raises(CorruptValue, match="'floor' in statekeep_layout"):
+            create()
+    assert storage.backend.missing() == ("row of statekeep_layout floor",)
+    again = opened()
+    assert again.backend.missing() == ()
+    assert again.values.put("new", b"") > 1
 
 
 def test_read_only_reads_and_refuses_writes(opened: Open) -> None:

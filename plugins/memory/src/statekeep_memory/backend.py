@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from itertools import islice, takewhile
 from typing import TypeVar
@@ -86,12 +87,13 @@ class MemoryBackend(Backend):
         return {key: frozenset(sets.get(key, ())) for key in keys}
 
     def _unless_busy(self, read: Callable[[Sequence[str]], T], keys: Sequence[str]) -> T | None:
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
+        try:  # an interrupt may come right behind `acquire`
+            if not self._lock.acquire(blocking=False) or self._changing:
+                return None
             return read(keys)
         finally:
-            self._lock.release()
+            with suppress(RuntimeError):  # not acquired
+                self._lock.release()
 
     def members(self, key: str, *, limit: int, cursor: str | None) -> Page[bytes]:
         """See `Backend.members`."""
@@ -171,7 +173,7 @@ class MemoryBackend(Backend):
 
     def purge(self) -> int:
         """See `Backend.purge`."""
-        return self._change(State.purge)
+        return self._change(lambda state: state.purge())
 
     def close(self) -> None:
         """See `Backend.close`."""

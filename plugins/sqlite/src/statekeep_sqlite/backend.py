@@ -13,7 +13,8 @@ from statekeep.model import DeferredMessage, Entry, Outcome, Page, Record, Recor
 
 from statekeep_sqlite import integrity, messages, reads, scans, schema, upkeep, writes
 from statekeep_sqlite.config import SqliteConfig
-from statekeep_sqlite.driver import Database, longest_row
+from statekeep_sqlite.driver import Database, knows_vfs, longest_row
+from statekeep_sqlite.failures import look
 from statekeep_sqlite.location import locate
 
 ROW_OVERHEAD = 4096
@@ -29,10 +30,18 @@ class SqliteBackend(Backend):
     Args:
         config: which file, and how.
         clock: the current time in microseconds; tests set it back.
+
+    Raises:
+        ConfigError: the path is a URI that names a `vfs` which this SQLite does not have.
     """
 
     def __init__(self, config: SqliteConfig, clock: Callable[[], int] = now_micros) -> None:
         location = locate(config.path)
+        vfs = location.parameters.get("vfs")
+        if vfs is not None and not knows_vfs(vfs):
+            raise ConfigError(
+                f"SQLite file {location.path}: this SQLite has no vfs {vfs!r}: correct `path`"
+            )
         read_only = config.read_only or location.read_only
         self._config = config
         self._clock = clock
@@ -93,7 +102,7 @@ class SqliteBackend(Backend):
     def missing(self) -> Sequence[str]:
         """The file, its tables and indexes, where they are not there."""
         path = self._database.path
-        if not Path(path).exists():
+        if look(path) is None:
             return (f"file {path}", *schema.Found(0, tuple(schema.COLUMNS)).phrases())
         with self._database.preparing(create=False) as connection:
             return schema.inspect(connection, path).phrases()

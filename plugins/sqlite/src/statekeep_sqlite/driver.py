@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import urlencode
 
 from statekeep.errors import ConfigError
 
 from statekeep_sqlite.connections import MAX_IDLE, Connections
-from statekeep_sqlite.failures import HARMLESS, code
+from statekeep_sqlite.failures import HARMLESS, code, look
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -138,6 +139,7 @@ class Database(Connections):
         if sqlite3.sqlite_version_info < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old, {oldest} is needed")
+        look(self.path)  # before SQLite is asked, which has one code for all reasons
         connection = self._open(create=create)
         try:
             yield connection
@@ -184,6 +186,15 @@ class Database(Connections):
             self._drop_writer()
         if isinstance(error, sqlite3.Error) and code(error) not in HARMLESS:
             self._drop_writer()
+
+
+def knows_vfs(name: str) -> bool:
+    """Whether this SQLite has a file system interface (VFS) of that name; no file is touched."""
+    try:
+        with closing(sqlite3.connect(f"file::memory:?{urlencode({'vfs': name})}", uri=True)):
+            return True
+    except sqlite3.OperationalError:
+        return False
 
 
 def longest_row() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from stat import S_ISDIR
 
 from statekeep.errors import (
     AccessDenied,
@@ -70,27 +71,47 @@ def translate(
     return kind(f"{where}: {text} ({error})")
 
 
+def look(path: str | Path) -> os.stat_result | None:
+    """What the file system says of a file or folder; None where there is none.
+
+    Raises:
+        AccessDenied: it lies in a folder that may not be entered.
+        ConfigError: the path cannot be one, such as a name that is too long.
+    """
+    try:
+        return Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise AccessDenied(
+            f"SQLite file {path}: no permission to enter the folder it is in"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"SQLite file {path} cannot be opened: {error.strerror}") from error
+
+
 def cannot_open(path: str) -> StorageError:
     """Why a file cannot be opened; SQLite has only one code for all reasons."""
     try:
         return _cannot_open(path, Path(path))
-    except PermissionError:  # what pathlib asks about lies in a folder that may not be entered
-        return AccessDenied(f"SQLite file {path}: no permission to enter the folder it is in")
+    except StorageError as error:
+        return error
 
 
 def _cannot_open(path: str, file: Path) -> StorageError:
-    if file.is_dir():
+    found, folder = look(file), look(file.parent)
+    if found is not None and S_ISDIR(found.st_mode):
         return ConfigError(f"SQLite file {path} is a folder: name a file in it")
-    if not file.parent.is_dir():
+    if folder is None or not S_ISDIR(folder.st_mode):
         return ConfigError(
             f"SQLite file {path}: there is no folder {file.parent}: create it, or correct `path`"
         )
-    if not file.exists() and os.access(file.parent, os.W_OK):
+    if found is None and os.access(file.parent, os.W_OK):
         return ConfigError(
             f"SQLite file {path} does not exist, and it was not to be created "
             "(create = false, or read_only = true), or it was removed while in use"
         )
-    denied = file if file.exists() else file.parent
+    denied = file.parent if found is None else file
     if not os.access(denied, os.R_OK):
         return AccessDenied(f"SQLite file {path}: no permission to read {denied}")
     if not os.access(file.parent, os.W_OK):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 
 from statekeep.errors import CorruptValue
 
 from statekeep_sqlite.config import AUTO_CHECK_BYTES
+from statekeep_sqlite.failures import look
 
 SHOWN = 3
 """Problems named in the message; one damaged page leads to many."""
@@ -25,7 +25,8 @@ def verify(connection: sqlite3.Connection, path: str, mode: str) -> None:
     Raises:
         CorruptValue: the file is damaged.
     """
-    if mode == "off" or (mode == "auto" and Path(path).stat().st_size > AUTO_CHECK_BYTES):
+    file = look(path)
+    if mode == "off" or (mode == "auto" and file and file.st_size > AUTO_CHECK_BYTES):
         return
     pragma = "integrity_check" if mode == "full" else "quick_check"
     problems = [text for (text,) in connection.execute(f"PRAGMA {pragma}({SHOWN})")]

@@ -21,7 +21,7 @@ from statekeep.model import (
 
 from statekeep_sqlite.batch import Applied, Batch
 from statekeep_sqlite.driver import Database
-from statekeep_sqlite.rows import message
+from statekeep_sqlite.rows import MESSAGE_TABLE, message, whole
 
 LEASED = (Acknowledge, Release, Extend)
 NOBODY = ""
@@ -86,7 +86,7 @@ def claim(
         now = clock()
         until, token = later(now, lease), uuid4().hex
         rows = [
-            (queue, id, due, payload, f"{token}{number:x}", attempt + 1, until)
+            (queue, id, due, payload, f"{token}{number:x}", _next(attempt, queue, id), until)
             for number, (id, due, payload, attempt) in enumerate(
                 connection.execute(DUE, (queue, now, limit)).fetchall()
             )
@@ -96,6 +96,10 @@ def claim(
         return claimed
 
     return database.write(take)
+
+
+def _next(attempt: Any, queue: str, id: object) -> int:
+    return whole(attempt, MESSAGE_TABLE, f"{queue}/{id}") + 1
 
 
 def _taken(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -31,7 +31,7 @@ def get_many(database: Database, keys: Sequence[str], clock: Callable[[], int]) 
         rows = database.read(GET, keys)
         if rows:
             version, expires, value = rows[0]
-            if expires is None and type(value) is bytes:
+            if expires is None and type(value) is bytes and type(version) is int:
                 return {keys[0]: Entry(value, version)}
         rows = [(keys[0], *row) for row in rows]
     else:

@@ -9,7 +9,7 @@ from statekeep import cursors
 from statekeep.model import KeySetRecord, KeyValueRecord, Page, Record, RecordKind
 
 from statekeep_sqlite.driver import Database, Row
-from statekeep_sqlite.rows import damaged, entry, message
+from statekeep_sqlite.rows import entry, message
 
 PAGE_BYTES = 4 * 2**20
 """A page of values or payloads ends behind the record that reaches this."""
@@ -62,7 +62,7 @@ def scan(
         sql, parameters = _range(VALUES, prefix, behind)
         rows, last = _rows(database, sql, (*parameters, limit + 1), limit)
         now = clock()
-        records = (_value(row) for row in rows if row[2] is None or row[2] > now)
+        records = (_value(row) for row in rows if type(row[2]) is not int or row[2] > now)
         return _page(scope, tuple(records), None if last is None else last[0])
     sql, parameters = _messages(prefix, behind)
     rows, last = _rows(database, sql, (*parameters, limit + 1), limit)
@@ -90,9 +90,7 @@ def _rows(
             if len(rows) == limit:
                 return rows, rows[-1]
             rows.append(row)
-            if type(row[3]) is not bytes:
-                raise damaged("a table", row[:2])
-            size += len(row[3])
+            size += len(row[3]) if type(row[3]) is bytes else 0  # refused where it becomes a record
             if size >= PAGE_BYTES:  # not worth reading another large one to learn of the end
                 return rows, row
     return rows, None

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from attrs import frozen
 from statekeep.errors import ConfigError
 
+from statekeep_sqlite.rows import LAYOUT_TABLE, whole
+
 LAYOUT = 1
 """The layout that this version writes. A change adds a step and raises it."""
 
@@ -49,9 +51,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
             AFTER DELETE ON key_value_storage
             BEGIN
                 UPDATE statekeep_layout SET value = OLD.version
-                WHERE name = 'floor' AND value < OLD.version;
+                WHERE name = 'floor' AND value < OLD.version AND typeof(OLD.version) = 'integer';
             END""",
-        "INSERT INTO statekeep_layout VALUES ('floor', 0) ON CONFLICT DO NOTHING",
+        """INSERT INTO statekeep_layout VALUES ('floor', 0)
+            ON CONFLICT (name) DO UPDATE SET value = 0 WHERE typeof(value) <> 'integer'""",
     ),
 )
 """Step n leads from layout n - 1 to n. Each may be repeated: it creates what is missing."""
@@ -77,6 +80,9 @@ BESIDES = (
 )
 """Indexes and triggers."""
 
+FLOOR = "floor"
+"""The row of `statekeep_layout` above which creations begin."""
+
 
 @frozen
 class Found:
@@ -84,7 +90,8 @@ class Found:
 
     Attributes:
         layout: its layout; 0 where there is none.
-        missing: the names of tables, indexes and triggers that are not there.
+        missing: the names of tables, indexes and triggers that are not there, and of the row that
+            creations look at.
     """
 
     layout: int
@@ -99,9 +106,7 @@ class Found:
         """What `create` would do, for people."""
         if self.complete:
             return ()
-        created = [
-            f"{'table' if name in COLUMNS else 'index or trigger'} {name}" for name in self.missing
-        ]
+        created = [f"{_kind(name)} {name}" for name in self.missing]
         if 0 < self.layout < LAYOUT:
             created.append(f"layout {LAYOUT} in place of {self.layout}")
         return tuple(created)
@@ -112,6 +117,7 @@ def inspect(connection: sqlite3.Connection, path: str) -> Found:
 
     Raises:
         ConfigError: a table of our name is another's, or a newer statekeep wrote the file.
+        CorruptValue: its layout is no number.
     """
     (encoding,) = connection.execute("PRAGMA encoding").fetchone()
     if encoding != "UTF-8":
@@ -127,13 +133,19 @@ def inspect(connection: sqlite3.Connection, path: str) -> Found:
     for name in COLUMNS:
         if name in objects:
             _refuse_foreign(connection, path, name, objects[name])
-    layout = _layout(connection) if "statekeep_layout" in objects else 0
+    missing = [name for name in names if name not in objects]
+    layout = 0
+    if "statekeep_layout" in objects:
+        rows = dict(connection.execute("SELECT name, value FROM statekeep_layout"))
+        layout = whole(rows.get("layout", 0), LAYOUT_TABLE, "layout")
+        if type(rows.get(FLOOR)) is not int:
+            missing.append(FLOOR)
     if layout > LAYOUT:
         raise ConfigError(
             f"SQLite file {path} has layout {layout}, this version of statekeep-sqlite knows "
             f"{LAYOUT}: upgrade it: pip install --upgrade statekeep-sqlite"
         )
-    return Found(layout, tuple(name for name in names if name not in objects))
+    return Found(layout, tuple(missing))
 
 
 def create(connection: sqlite3.Connection, path: str) -> None:
@@ -158,9 +170,10 @@ def create(connection: sqlite3.Connection, path: str) -> None:
         raise
 
 
-def _layout(connection: sqlite3.Connection) -> int:
-    rows = connection.execute("SELECT value FROM statekeep_layout WHERE name = 'layout'")
-    return max((value for (value,) in rows), default=0)
+def _kind(name: str) -> str:
+    if name == FLOOR:
+        return "row of statekeep_layout"
+    return "table" if name in COLUMNS else "index or trigger"
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: str, name: str, kind: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 
 from statekeep.backend import BackendStats, KindStats
 from statekeep.model import RecordKind
 
 from statekeep_sqlite.driver import Database
+from statekeep_sqlite.failures import look
 from statekeep_sqlite.schema import LAYOUT
 
 PURGED_AT_ONCE = 1000
@@ -38,14 +38,14 @@ def stats(database: Database) -> BackendStats:
             connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_count", "freelist_count", "page_size")
         )
-    log = Path(f"{database.path}-wal")
+    log = look(f"{database.path}-wal")
     return BackendStats(
         pool=database.pool_stats(),
         kinds=kinds,
         stored_bytes=pages * page_bytes,
         details={
             "file": database.path,
-            "wal_bytes": log.stat().st_size if log.exists() else 0,
+            "wal_bytes": 0 if log is None else log.st_size,
             "free_pages": free,
             "page_bytes": page_bytes,
             "layout": LAYOUT,

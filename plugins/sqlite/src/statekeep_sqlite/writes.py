@@ -25,27 +25,31 @@ from statekeep_sqlite import messages
 from statekeep_sqlite.batch import Applied, Batch
 from statekeep_sqlite.driver import Database
 from statekeep_sqlite.reads import VERSIONS, rows_of
+from statekeep_sqlite.rows import LAYOUT_TABLE, versions, whole
 
 CONDITIONAL = (Put, Delete, Check)
 
 FLOOR = "SELECT value FROM statekeep_layout WHERE name = 'floor'"
 RAISE_FLOOR = "UPDATE statekeep_layout SET value = max(value, ?) WHERE name = 'floor'"
 
-CREATE_ALONE = f"""
+# Where a row that they look at was changed from outside, these change nothing: `_Group` says which.
+CREATE_ALONE = """
     INSERT INTO key_value_storage (key, value, version)
-    VALUES (?1, ?2, given(0, max(?3, ({FLOOR}) + 1)))
+    SELECT ?1, ?2, given(0, max(?3, value + 1)) FROM statekeep_layout
+    WHERE name = 'floor' AND typeof(value) = 'integer'
     ON CONFLICT (key) DO NOTHING
-"""  # noqa: S608  # constants only
+"""
 UPDATE_ALONE = """
     UPDATE key_value_storage SET version = given(1, version + 1), value = ?2
     WHERE key = ?1 AND version = ?3 AND expires IS NULL
 """
-PUT_ALONE = f"""
+PUT_ALONE = """
     INSERT INTO key_value_storage (key, value, version)
-    VALUES (?1, ?2, given(0, max(?3, ({FLOOR}) + 1)))
+    SELECT ?1, ?2, given(0, max(?3, value + 1)) FROM statekeep_layout
+    WHERE name = 'floor' AND typeof(value) = 'integer'
     ON CONFLICT (key) DO UPDATE SET version = given(1, version + 1), value = excluded.value
-    WHERE expires IS NULL
-"""  # noqa: S608  # constants only
+    WHERE expires IS NULL AND typeof(version) = 'integer'
+"""
 
 PUT = """
     INSERT INTO key_value_storage (key, version, expires, value) VALUES (?, ?, ?, ?)
@@ -113,7 +117,7 @@ class _Group:
                 elif type(operation) is Restore and isinstance(operation.record, KeyValueRecord):
                     keys[operation.record.key] = None
         for key, version, expires in rows_of(self._connection, VERSIONS, tuple(keys)):
-            self._stored[key] = (version, expires)
+            self._stored[key] = versions(key, version, expires)
 
     def apply(self, transaction: Transaction) -> Outcome:
         """Applies one transaction, or finds its conflicts and changes nothing."""
@@ -195,5 +199,6 @@ class _Group:
 
     def _floor(self) -> int:
         if self._known_floor is None:
-            ((self._known_floor,),) = self._connection.execute(FLOOR)
+            row = self._connection.execute(FLOOR).fetchone()
+            self._known_floor = whole(row and row[0], LAYOUT_TABLE, "floor")
         return self._known_floor
