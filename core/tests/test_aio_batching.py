@@ -18,8 +18,8 @@ from statekeep import (
     Unavailable,
     VersionConflict,
 )
-from statekeep.aio import AsyncStorage
-from statekeep.combining import calls, combiner
+from statekeep.aio import AsyncStorage, session
+from statekeep.combining import calls
 from statekeep.layers.caching import CachingLayer
 from statekeep_memory import MemoryCacheConfig
 from statekeep_memory.backend import MemoryBackend
@@ -265,7 +265,7 @@ async def test_nobody_waits_long_behind_a_slow_batch() -> None:
 @on_loop
 async def test_back_pressure(monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue is bounded: who comes later waits before it, and goes in the order of coming."""
-    monkeypatch.setattr(combiner, "MOST_QUEUED", 10)
+    monkeypatch.setattr(session, "MOST_CALLS", 10)
     monkeypatch.setattr(calls, "MOST_TRANSACTIONS", 5)
     async with held(late=0.005) as (storage, gate):
         done: list[int] = []
@@ -275,22 +275,22 @@ async def test_back_pressure(monkeypatch: pytest.MonkeyPatch) -> None:
             done.append(number)
 
         puts = [task(put(number)) for number in range(60)]
-        await eventually(lambda: len(gate.calls) == 4)
-        counters = storage._session.counters()
-        assert counters.queued <= 10
+        await eventually(lambda: len(gate.calls) == 2)
+        await asyncio.sleep(0.03)
+        assert gate.of("write") == [[f"n{n}" for n in range(5)], [f"n{n}" for n in range(5, 10)]]
         puts[50].cancel()
         gate.release()
         await asyncio.gather(*puts, return_exceptions=True)
         assert sorted(done) == [number for number in range(60) if number != 50]
         assert max(map(len, gate.of("write"))) <= 5
-        sent = [int(key[1:]) for keys in gate.of("write")[4:] for key in keys]
-        assert sent == sorted(sent)
+        sent = [int(key[1:]) for keys in gate.of("write") for key in keys]
+        assert sorted(sent) == sorted(done)
 
 
 @on_loop
 async def test_back_pressure_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is queued holds so many bytes at most, or one more call."""
-    monkeypatch.setattr(combiner, "MOST_QUEUED_BYTES", 100_000)
+    monkeypatch.setattr(session, "MOST_BYTES", 100_000)
     async with held() as (storage, gate):
         puts = [task(storage.values.put(f"n{n}", b"x" * 30_000)) for n in range(40)]
         await eventually(lambda: len(gate.calls) >= 1)
@@ -304,7 +304,7 @@ async def test_every_gate_is_given_on_when_those_before_it_are_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A turn that nobody takes is another's."""
-    monkeypatch.setattr(combiner, "MOST_QUEUED", 2)
+    monkeypatch.setattr(session, "MOST_CALLS", 2)
     async with held() as (storage, gate):
         puts = [task(storage.values.put(f"n{n}", b"")) for n in range(30)]
         await eventually(lambda: len(gate.calls) >= 1)

@@ -12,7 +12,7 @@ import time
 
 import pytest
 from statekeep import Closed, OutcomeUnknown, Storage, aio
-from statekeep.aio import AsyncStorage, may_have_happened
+from statekeep.aio import AsyncStorage, may_have_happened, session
 from statekeep.combining import combiner
 
 from core.tests.gated import Gated, eventually, no_thread_left, on_loop, threads
@@ -167,7 +167,7 @@ async def test_closing_with_calls_under_way() -> None:
 @on_loop
 async def test_closing_with_tasks_before_a_full_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are told too."""
-    monkeypatch.setattr(combiner, "MOST_QUEUED", 1)
+    monkeypatch.setattr(session, "MOST_CALLS", 1)
     gate = Gated()
     storage = AsyncStorage(gate)
     gate.hold()
@@ -241,6 +241,29 @@ def test_a_loop_that_ends_before_the_storage(recwarn: pytest.WarningsRecorder) -
     with no_thread_left():
         asyncio.run(leave())
         asyncio.run(go_on())
+
+
+def test_a_loop_that_is_closed_under_its_tasks() -> None:
+    """What they asked for ends unheard, after the storage went on in another loop, too."""
+    gate = Gated()
+    storage = AsyncStorage(gate)
+    loop = asyncio.new_event_loop()
+    gate.hold()
+    abandoned = loop.create_task(storage.values.put("sent", b""))
+    loop.run_until_complete(eventually(lambda: gate.calls))
+    loop.close()
+
+    async def go_on() -> None:
+        later = task(storage.values.put("later", b""))
+        await asyncio.sleep(0.01)
+        gate.release()
+        await later
+        await storage.close()
+
+    with no_thread_left():
+        asyncio.run(go_on())
+    assert not abandoned.done()
+    abandoned._log_destroy_pending = False  # type: ignore[attr-defined]  # it is pending for ever
 
 
 def test_idle_threads_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,11 +51,11 @@ class Store:
 
 
 def reads(store: Store) -> Reads[bytes]:
-    return Reads(1, 1, store.read, len)
+    return Reads(1, 1, store.read, lambda values: sum(map(len, values)))
 
 
 def write(key: str, value: bytes = b"") -> Write:
-    return Write(None, Transaction((Put(key, value),)))
+    return Write(Transaction((Put(key, value),)))
 
 
 def done(lane: Lane, *some: calls.Call) -> list[calls.Call]:  # type: ignore[type-arg]
@@ -69,7 +69,7 @@ def done(lane: Lane, *some: calls.Call) -> list[calls.Call]:  # type: ignore[typ
 def test_every_read_comes_to_what_it_alone_would(asked: list[list[int]], bad: set[int]) -> None:
     """Its own keys, each once, or the error of one of its own keys; whatever travels with it."""
     store = Store({f"{number}": CorruptValue(f"{number}") for number in bad})
-    some = [Read(None, tuple(dict.fromkeys(f"{n}" for n in keys))) for keys in asked]
+    some = [Read(tuple(dict.fromkeys(f"{n}" for n in keys))) for keys in asked]
     ended = done(reads(store), *some)
     assert sorted(map(id, ended)) == sorted(map(id, some))
     for call in some:
@@ -87,7 +87,7 @@ def test_every_read_comes_to_what_it_alone_would(asked: list[list[int]], bad: se
 def test_poison_among_many_takes_few_reads() -> None:
     """One of 256: eight halvings."""
     store = Store({"k77": CorruptValue("k77")})
-    done(reads(store), *(Read(None, (f"k{n}",)) for n in range(256)))
+    done(reads(store), *(Read((f"k{n}",)) for n in range(256)))
     assert len(store.asked) == 1 + 2 * 8
 
 
@@ -148,7 +148,7 @@ def test_a_batch_takes_what_fits_and_leaves_out_what_was_withdrawn() -> None:
     large = write("large", b"x" * (calls.MOST_WRITE_BYTES + 1))
     small = [write(f"k{n}") for n in range(3)]
     lane.queue.extend([large, *small])
-    small[1].withdrawn = True
+    assert lane.withdraw(small[1])
     assert lane.take() == [large]
     assert lane.take() == [small[0], small[2]]
     assert lane.take() == [] and not lane.queue
@@ -158,14 +158,14 @@ def test_a_batch_takes_what_fits_and_leaves_out_what_was_withdrawn() -> None:
 def test_reads_shrink_where_values_are_large_and_grow_again() -> None:
     """By what they brought lately."""
     sizes = {"large": calls.MOST_READ_BYTES, "small": 10}
-    lane: Reads[str] = Reads(1, 1, lambda keys: dict.fromkeys(keys, "x"), lambda value: 1)
+    lane: Reads[str] = Reads(1, 1, lambda keys: dict.fromkeys(keys, "x"), lambda values: 1)
     assert lane._room() == calls.MOST_KEYS
-    lane._size = lambda value: sizes["large"]
-    lane.send([Read(None, ("k",))])
+    lane._size = lambda values: sizes["large"]
+    lane.send([Read(("k",))])
     assert lane._room() == 1
-    lane._size = lambda value: sizes["small"]
+    lane._size = lambda values: sizes["small"]
     for _ in range(120):
-        lane.send([Read(None, ("k",))])
+        lane.send([Read(("k",))])
     assert lane._room() == calls.MOST_KEYS
 
 
@@ -183,7 +183,7 @@ def test_a_lane_lets_more_leave_when_the_last_one_is_late() -> None:
 def test_a_single_call() -> None:
     """Its result, or its error."""
     lane = Singles(1, 1)
-    good, bad = (Single(None, each, copy_context()) for each in (lambda: 7, lambda: [][0]))
+    good, bad = (Single(each, copy_context()) for each in (lambda: 7, lambda: [][0]))
     done(lane, good)
     done(lane, bad)
     assert good.answer == 7 and isinstance(bad.error, IndexError)

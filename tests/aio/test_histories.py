@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import statekeep
 from statekeep.testing.children import run_processes
 from statekeep.testing.history import Written, check_history
@@ -33,9 +34,10 @@ def test_histories_of_tasks_in_several_processes_are_linear(config: Config) -> N
     verify([event for events in recorded for event in events])
 
 
-def test_no_increment_of_any_process_is_lost(config: Config) -> None:
-    """Three processes of twenty tasks each count three keys up."""
-    keys = [f"n{number}" for number in range(3)]
+@pytest.mark.parametrize("count", [3, 40])
+def test_no_increment_of_any_process_is_lost(config: Config, count: int) -> None:
+    """Three processes of twenty tasks each count keys up: few of them, or many in one commit."""
+    keys = [f"n{number}" for number in range(count)]
     statekeep.open(config).close()
     counted = run_processes(run_counting, [(config, keys, 20, 12)] * 3, PATIENCE)
     with statekeep.open(config) as storage:

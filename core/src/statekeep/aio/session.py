@@ -22,6 +22,12 @@ from statekeep.session import NOTHING_TO_DO, PAGE, Session, raise_unless_committ
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MOST_CALLS = 10_000
+"""Calls that are queued or under way; who comes later waits before them."""
+
+MOST_BYTES = 64 * 2**20
+"""What they may hold together; a single one may hold more."""
+
 CLOSE_SECONDS = 5.0
 """How long `close()` waits for calls under way before it closes the backend; as the pool does."""
 
@@ -42,6 +48,7 @@ class AsyncSession:
         self._combiner = Combiner(backend, self._delivered)
         self._loop: AbstractEventLoop | None = None
         self._scheduled = self._watching = False
+        self._calls = self._bytes = 0
         self._gates: deque[tuple[Future[None], int]] = deque()
         self._ending: asyncio.Task[None] | None = None
 
@@ -55,19 +62,19 @@ class AsyncSession:
 
     def read(self, keys: Sequence[str]) -> Awaitable[dict[str, Entry]]:
         """See `Backend.get_many`; the answer is shared with others, and may hold more keys."""
-        read = Read(None, keys)
+        read = Read(keys)
         return self._travel(self._combiner.read_lane(read), read)
 
     def read_members(self, keys: Sequence[str]) -> Awaitable[dict[str, frozenset[bytes]]]:
         """See `Backend.members_many`; as with `read`."""
-        return self._travel(self._combiner.members, Read(None, keys))
+        return self._travel(self._combiner.members, Read(keys))
 
     async def commit(self, operations: Iterable[Operation]) -> Committed:
         """See `Session.commit`."""
         transaction = self._session.transaction(operations)
         if not transaction.operations:
             return NOTHING_TO_DO
-        write = Write(None, transaction)
+        write = Write(transaction)
         return raise_unless_committed(await self._travel(self._combiner.write_lane(write), write))
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -110,7 +117,7 @@ class AsyncSession:
         self.backend.close()
 
     async def _alone(self, lane: Lane[Single], function: Callable[[], T]) -> T:
-        answer: T = await self._travel(lane, Single(None, function, copy_context()))
+        answer: T = await self._travel(lane, Single(function, copy_context()))
         return answer
 
     async def _travel(self, lane: Lane[Any], call: Read | Write | Single) -> Any:
@@ -119,15 +126,19 @@ class AsyncSession:
         if loop is not self._loop:
             self._use(loop)
         try:
-            if self._gates or self._combiner.full:
+            if self._gates or self._calls >= MOST_CALLS or self._bytes >= MOST_BYTES:
                 await self._turn(loop, call)
-            call.waiter = loop.create_future()
-            self._combiner.add(lane, call)
+            if self._ending is not None:
+                raise _closed()
+            self._calls += 1
+            self._bytes += call.bytes
+            waiter = call.waiter = loop.create_future()
+            lane.queue.append(call)
             if not self._scheduled:
                 self._schedule(loop)
-            await call.waiter
+            await waiter
         except asyncio.CancelledError as cancelled:
-            sent = call.waiter is not None and not self._combiner.withdraw(call)
+            sent = call.waiter is not None and not self._withdrawn(lane, call)
             if not isinstance(call, Read):
                 _mark(cancelled, sent)
             raise
@@ -138,6 +149,13 @@ class AsyncSession:
             finally:
                 del error  # whose traceback has this frame
         return call.answer
+
+    def _withdrawn(self, lane: Lane[Any], call: Call) -> bool:
+        if not self._combiner.withdraw(lane, call):
+            return False
+        self._calls -= 1
+        self._bytes -= call.bytes
+        return True
 
     async def _turn(self, loop: AbstractEventLoop, call: Call) -> None:
         """Waits before a full queue; those who came first go first."""
@@ -153,7 +171,7 @@ class AsyncSession:
         if loop is self._loop:
             return
         if self._ending is not None:
-            raise Closed("this storage is closed; open another one; nothing was sent")
+            raise _closed()
         if self._loop is not None and not self._loop.is_closed():
             raise Unsupported(
                 "this storage is in use by another event loop: open one in each; nothing was sent"
@@ -162,19 +180,19 @@ class AsyncSession:
         self._scheduled = self._watching = False
         self._combiner.forget()
         self._gates.clear()
+        self._calls = self._bytes = 0
 
     def _schedule(self, loop: AbstractEventLoop) -> None:
         """Sends what is queued, after all that can run now had the chance to queue."""
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._dispatch)
+        self._scheduled = True
+        loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._scheduled = False
         if self._combiner.dispatch() and not self._watching:
             self._watching = True
             asyncio.get_running_loop().call_later(LATE_SECONDS, self._look_again)
-        calls, bytes = self._combiner.room
+        calls, bytes = MOST_CALLS - self._calls, MOST_BYTES - self._bytes
         while self._gates and calls > 0 and bytes > 0:
             gate, size = self._gates.popleft()
             if not gate.done():  # else it was cancelled
@@ -192,10 +210,18 @@ class AsyncSession:
             self._loop.call_soon_threadsafe(self._wake, calls)
 
     def _wake(self, calls: Sequence[Call]) -> None:
-        assert self._loop is not None
+        loop = self._loop
+        assert loop is not None
         for call in calls:
-            _open(call.waiter)
-        self._schedule(self._loop)  # after those who were woken: they may call again
+            waiter = call.waiter
+            if waiter.get_loop() is not loop:
+                return  # of a loop that was closed: nobody waits for any of them
+            self._bytes -= call.bytes
+            if not waiter.done():
+                waiter.set_result(None)
+        self._calls -= len(calls)
+        if not self._scheduled:
+            self._schedule(loop)  # after those who were woken: they may call again
 
 
 def may_have_happened(error: BaseException) -> bool:
@@ -222,7 +248,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     """Calls a function in a thread of its own, which has ended when the answer is here."""
     loop = asyncio.get_running_loop()
     done: Future[None] = loop.create_future()
-    call = Single(done, function, copy_context())
+    call = Single(function, copy_context())
 
     def run() -> None:
         try:
@@ -245,6 +271,10 @@ async def in_thread(function: Callable[[], T]) -> T:
 def _open(gate: Future[None]) -> None:
     if not gate.done():
         gate.set_result(None)
+
+
+def _closed() -> Closed:
+    return Closed("this storage is closed; open another one; nothing was sent")
 
 
 def _mark(cancelled: asyncio.CancelledError, sent: bool) -> None:

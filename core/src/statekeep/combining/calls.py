@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from statekeep.errors import (
@@ -49,15 +51,17 @@ class Call:
     Attributes:
         waiter: whoever is told of the end; the combiner does not look at it.
         bytes: about what it holds in memory until then.
+        space: what it takes of the room in a batch of its lane.
         sent: it left the queue, so it may have been carried out.
         withdrawn: nobody waits for it any more, and it was not sent.
     """
 
-    __slots__ = ("answer", "bytes", "error", "sent", "waiter", "withdrawn")
+    __slots__ = ("answer", "bytes", "error", "sent", "space", "waiter", "withdrawn")
 
-    def __init__(self, waiter: Any, bytes: int = CALL_BYTES) -> None:
-        self.waiter = waiter
+    def __init__(self, bytes: int = CALL_BYTES, space: float = 1.0) -> None:
+        self.waiter: Any = None
         self.bytes = bytes
+        self.space = space
         self.answer: Any = None
         self.error: BaseException | None = None
         self.sent = self.withdrawn = False
@@ -68,8 +72,8 @@ class Read(Call):
 
     __slots__ = ("keys",)
 
-    def __init__(self, waiter: Any, keys: Sequence[str]) -> None:
-        super().__init__(waiter)
+    def __init__(self, keys: Sequence[str]) -> None:
+        Call.__init__(self, CALL_BYTES, len(keys))
         self.keys = keys
 
 
@@ -78,8 +82,9 @@ class Write(Call):
 
     __slots__ = ("transaction",)
 
-    def __init__(self, waiter: Any, transaction: Transaction) -> None:
-        super().__init__(waiter, sum(map(_bytes, transaction.operations)))
+    def __init__(self, transaction: Transaction) -> None:
+        bytes = sum(map(_bytes, transaction.operations))
+        super().__init__(bytes, max(1 / MOST_TRANSACTIONS, bytes / MOST_WRITE_BYTES))
         self.transaction = transaction
 
 
@@ -88,10 +93,13 @@ class Single(Call):
 
     __slots__ = ("context", "function")
 
-    def __init__(self, waiter: Any, function: Callable[[], Any], context: Context) -> None:
-        super().__init__(waiter)
+    def __init__(self, function: Callable[[], Any], context: Context) -> None:
+        super().__init__()
         self.function = function
         self.context = context
+
+
+KEYS_OF: Callable[[Read], Sequence[str]] = attrgetter("keys")
 
 
 class Lane(ABC, Generic[C]):
@@ -113,6 +121,7 @@ class Lane(ABC, Generic[C]):
         self.running = 0
         self.left = 0.0
         self.queue: deque[C] = deque()
+        self._withdrawn = 0
 
     def may_leave(self, now: float) -> bool:
         """Whether another batch may leave."""
@@ -126,14 +135,36 @@ class Lane(ABC, Generic[C]):
         left = self._room()
         while self.queue:
             call = self.queue[0]
-            if not call.withdrawn:
-                left -= self._space(call)
+            if call.withdrawn:
+                self._withdrawn -= 1
+            else:
+                left -= call.space
                 if batch and left < 0:
                     break
                 call.sent = True
                 batch.append(call)
             self.queue.popleft()
         return batch
+
+    def withdraw(self, call: C) -> bool:
+        """Takes a call back, where it was not sent yet; whether that could be done."""
+        if call.sent or call.withdrawn:
+            return call.withdrawn
+        call.withdrawn = True
+        self._withdrawn += 1
+        if 2 * self._withdrawn > len(self.queue):  # seldom enough to cost next to nothing each
+            self.queue = deque(each for each in self.queue if not each.withdrawn)
+            self._withdrawn = 0
+        return True
+
+    def clear(self) -> list[C]:
+        """Empties the queue; what was in it is not sent."""
+        dropped = [call for call in self.queue if not call.withdrawn]
+        self.queue.clear()
+        self._withdrawn = 0
+        for call in dropped:
+            call.withdrawn = True
+        return dropped
 
     @abstractmethod
     def send(self, calls: Sequence[C]) -> None:
@@ -143,13 +174,9 @@ class Lane(ABC, Generic[C]):
     def divides(self, error: BaseException) -> bool:
         """Whether calls that failed together may be sent again, each part by itself."""
 
-    @abstractmethod
     def _room(self) -> float:
         """How large a batch may be."""
-
-    @abstractmethod
-    def _space(self, call: C) -> float:
-        """What a call takes of it."""
+        return 1.0
 
 
 class Reads(Lane[Read], Generic[V]):
@@ -160,7 +187,7 @@ class Reads(Lane[Read], Generic[V]):
         at_once: int,
         at_most: int,
         read: Callable[[Sequence[str]], Mapping[str, V]],
-        size: Callable[[V], int],
+        size: Callable[[Iterable[V]], int],
     ) -> None:
         super().__init__(at_once, at_most)
         self._read = read
@@ -172,11 +199,11 @@ class Reads(Lane[Read], Generic[V]):
         if len(calls) == 1:
             found = self._read(calls[0].keys)
         else:
-            found = self._read(tuple(dict.fromkeys(key for call in calls for key in call.keys)))
+            found = self._read(tuple(dict.fromkeys(chain.from_iterable(map(KEYS_OF, calls)))))
         for call in calls:
             call.answer = found
         if found:
-            mean = sum(map(self._size, found.values())) / len(found)
+            mean = self._size(found.values()) / len(found)
             self._typical = max(mean, 0.9 * self._typical)
 
     def divides(self, error: BaseException) -> bool:
@@ -185,9 +212,6 @@ class Reads(Lane[Read], Generic[V]):
 
     def _room(self) -> float:
         return min(MOST_KEYS, MOST_READ_BYTES / max(1.0, self._typical))
-
-    def _space(self, call: Read) -> float:
-        return len(call.keys)
 
 
 class Writes(Lane[Write]):
@@ -212,12 +236,6 @@ class Writes(Lane[Write]):
         """Only where the error itself says that nothing was sent: no write is ever repeated."""
         return isinstance(error, InvalidArgument | Unsupported)
 
-    def _room(self) -> float:
-        return 1.0
-
-    def _space(self, call: Write) -> float:
-        return max(1 / MOST_TRANSACTIONS, call.bytes / MOST_WRITE_BYTES)
-
 
 class Singles(Lane[Single]):
     """Calls that travel alone, in the context of their caller."""
@@ -230,12 +248,6 @@ class Singles(Lane[Single]):
     def divides(self, error: BaseException) -> bool:
         """There is nothing to divide."""
         return False
-
-    def _room(self) -> float:
-        return 1.0
-
-    def _space(self, call: Single) -> float:
-        return 1.0
 
 
 def carried_out(lane: Lane[C], batch: list[C]) -> Iterator[list[C]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -17,7 +19,6 @@ from statekeep.combining.calls import (
     Lane,
     Read,
     Reads,
-    Single,
     Singles,
     Write,
     Writes,
@@ -32,11 +33,7 @@ BULK_KEYS = 100
 BULK_BYTES = 2**20
 """The same for a transaction of more bytes."""
 
-MOST_QUEUED = 10_000
-"""Calls that wait to be sent; who comes later waits before the queue."""
-
-MOST_QUEUED_BYTES = 64 * 2**20
-"""What they may hold together; a single one may hold more."""
+VALUE_OF: Callable[[Entry], bytes] = attrgetter("value")
 
 IDLE_SECONDS = 10.0
 """After which a thread without work ends."""
@@ -55,8 +52,9 @@ class Counters:
 class Combiner:
     """Carries calls to a backend, together where they meet.
 
-    A call is added to a lane; `dispatch` sends what can leave. What comes while a lane has as many
-    batches under way as it may waits, and leaves as one batch as soon as one of them is back.
+    One thread appends calls to the `queue` of a lane; `dispatch` sends what can leave. What comes
+    while a lane has as many batches under way as it may waits, and leaves as one batch as soon as
+    one of them is back.
     There is no waiting for company: an idle lane sends at once.
 
     Args:
@@ -94,17 +92,6 @@ class Combiner:
         self._jobs: SimpleQueue[tuple[Lane[Any], list[Call]] | None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
         self._idle = self._running = self._turn = 0
-        self._queued = self._queued_bytes = 0
-
-    @property
-    def room(self) -> tuple[int, int]:
-        """How many calls, and bytes in them, may still be queued."""
-        return MOST_QUEUED - self._queued, MOST_QUEUED_BYTES - self._queued_bytes
-
-    @property
-    def full(self) -> bool:
-        """Whether there is no room: who comes now should wait before adding."""
-        return self._queued >= MOST_QUEUED or self._queued_bytes >= MOST_QUEUED_BYTES
 
     def read_lane(self, call: Read) -> Lane[Read]:
         """Where a read of entries belongs."""
@@ -114,33 +101,20 @@ class Combiner:
         """Where a transaction belongs."""
         return self.writes if call.bytes <= BULK_BYTES else self.large_writes
 
-    def add(self, lane: Lane[Any], call: Read | Write | Single) -> None:
-        """Queues a call; `dispatch` must follow.
+    def withdraw(self, lane: Lane[Any], call: Call) -> bool:
+        """Takes a call back, where it was not sent yet; whether that could be done.
 
-        Raises:
-            Closed: the combiner is closed; nothing was or will be sent.
+        Only the thread that adds calls may withdraw them.
         """
         with self._lock:
-            if self._closed:
-                raise _closed()
-            lane.queue.append(call)
-            self._queued += 1
-            self._queued_bytes += call.bytes
-
-    def withdraw(self, call: Call) -> bool:
-        """Takes a call back, where it was not sent yet; whether that could be done."""
-        with self._lock:
-            if not call.sent and not call.withdrawn:
-                call.withdrawn = True
-                self._queued_bytes -= call.bytes
-            return call.withdrawn
+            return lane.withdraw(call)
 
     def dispatch(self) -> bool:
         """Sends what can leave now; whether some had to stay (see `LATE_SECONDS`)."""
         with self._lock:
             while job := self._next():
                 self._hand(job)
-            return self._queued > 0
+            return any(lane.queue for lane in self._lanes)
 
     def counters(self) -> Counters:
         """What was done so far, and waits now."""
@@ -148,7 +122,7 @@ class Combiner:
             return Counters(
                 calls=self._calls,
                 batches=self._batches,
-                queued=self._queued,
+                queued=sum(len(lane.queue) for lane in self._lanes),
                 threads=len(self._threads),
             )
 
@@ -171,13 +145,9 @@ class Combiner:
             self._unqueued()
 
     def _unqueued(self) -> list[Call]:
-        dropped = [call for lane in self._lanes for call in lane.queue if not call.withdrawn]
+        dropped: list[Call] = [call for lane in self._lanes for call in lane.clear()]
         for call in dropped:
-            call.withdrawn = True
             call.error = _closed()
-        for lane in self._lanes:
-            lane.queue.clear()
-        self._queued = self._queued_bytes = 0
         return dropped
 
     def join(self, seconds: float) -> bool:
@@ -192,7 +162,7 @@ class Combiner:
     def after_fork(self) -> None:
         """The threads are the parent's, and so is what they carried."""
         for lane in self._lanes:
-            lane.queue.clear()
+            lane.clear()
             lane.running = 0
         self._reset()
 
@@ -205,10 +175,7 @@ class Combiner:
             lane = self._lanes[(self._turn + step) % len(self._lanes)]
             if not lane.queue or not lane.may_leave(now):
                 continue
-            before = len(lane.queue)
             batch = lane.take()
-            self._queued -= before - len(lane.queue)
-            self._queued_bytes -= sum(call.bytes for call in batch)
             if batch:
                 self._turn += step + 1
                 self._calls += len(batch)
@@ -272,9 +239,9 @@ def _closed() -> Closed:
     return Closed("this storage is closed; open another one; nothing was sent")
 
 
-def _entry_bytes(entry: Entry) -> int:
-    return len(entry.value)
+def _entry_bytes(entries: Iterable[Entry]) -> int:
+    return sum(map(len, map(VALUE_OF, entries)))
 
 
-def _members_bytes(members: frozenset[bytes]) -> int:
-    return sum(map(len, members))
+def _members_bytes(sets: Iterable[frozenset[bytes]]) -> int:
+    return sum(map(len, chain.from_iterable(sets)))
