@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from types import TracebackType
@@ -61,13 +62,11 @@ def write(options: dict[str, Any], writer: int, enough: Event, done: Any, to: Co
         while not enough.is_set():
             number += 1
             name = f"{writer}.{number}"
-            fine = record.note(f"state {name}", lambda n=name: _transaction(storage, n))
+            ledger = f"ledger/{number % LEDGERS}"
+            fine = record.note(f"state {name}", partial(_transaction, storage, name))
+            fine &= record.note(f"line {name}", partial(_append, storage, ledger, name))
             fine &= record.note(
-                f"line {name}",
-                lambda n=name, at=number: _append(storage, f"ledger/{at % LEDGERS}", n),
-            )
-            fine &= record.note(
-                f"blind {name}", lambda: storage.values.put(f"blind/{writer}", b"whatever")
+                f"blind {name}", partial(storage.values.put, f"blind/{writer}", b"whatever")
             )
             done.value += fine
             if not fine:
@@ -159,7 +158,7 @@ class Load:
         assert states == {message.id for message in storage.deferred.scan("timers")}
         found.update(f"state {name}" for name in states)
         for number in range(LEDGERS):
-            entry = patiently(lambda n=number: storage.values.get(f"ledger/{n}"))
+            entry = patiently(partial(storage.values.get, f"ledger/{number}"))
             assert entry is not None
             found.update(f"line {line}" for line in entry.value.decode().splitlines())
         told = {each for each in self.record.acknowledged if not each.startswith("blind ")}

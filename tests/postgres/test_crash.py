@@ -11,7 +11,7 @@ from statekeep import OutcomeUnknown, Unavailable
 
 from tests.postgres.conftest import Open
 from tests.postgres.loads import Load, patiently
-from tests.servers.postgres import PostgresProcess, eventually
+from tests.servers.postgres import SAFE, PostgresProcess, eventually
 
 
 def options(server: PostgresProcess, schema: str) -> dict[str, object]:
@@ -103,3 +103,19 @@ def test_a_server_that_is_gone(own: PostgresProcess, opened: Open) -> None:
         storage.values.get("key")
     own.start()
     assert storage.values.put("key", b"after", expected=version) == version + 1
+
+
+def test_the_comparison_finds_what_is_lost(opened: Open, schema: str) -> None:
+    """A server that acknowledges before it has written fails these tests, as it should."""
+    unsafe = {**SAFE, "synchronous_commit": "off", "wal_writer_delay": "10s"}
+    with PostgresProcess(unsafe) as server:
+        opened(server)
+        with Load(options(server, schema)) as load:
+            load.progress(15)
+            server.kill()
+            server.start()
+            load.progress(5)
+        storage = opened(server)
+        patiently(storage.ping)
+        with pytest.raises(AssertionError):
+            load.verify(storage)

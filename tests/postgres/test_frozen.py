@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -97,7 +98,7 @@ def test_idle_connections_that_a_firewall_forgot(opened: Open, proxy: Proxy) -> 
     assert entry is not None and entry.value == b"2"
 
 
-def patiently_until(probe) -> None:  # type: ignore[no-untyped-def]  # anything that is true or not
+def patiently_until(probe: Callable[[], object]) -> None:
     end = time.monotonic() + 20
     while not probe():
         assert time.monotonic() < end
@@ -109,7 +110,7 @@ def test_an_answer_that_is_cut_off(opened: Open, proxy: Proxy) -> None:
     storage = opened(proxy)
     version = storage.values.put("key", b"0")
     storage.deferred.schedule("queue", "id", due=timedelta(0))
-    writes = [
+    writes: list[Callable[[], object]] = [
         lambda: storage.values.put("key", b"1", expected=version),
         lambda: storage.values.put("other", b"1"),
         lambda: storage.sets.add("set", b"member"),

@@ -70,10 +70,11 @@ def test_reading_from_a_standby(pair: Pair, opened: Open) -> None:
     opened(primary).values.put("key", b"value")
     storage = eventually(lambda: opened(standby, target_session_attrs="any"), "the tables")
     entry = eventually(lambda: storage.values.get("key"), "the value")
-    assert entry.value == b"value"
+    assert entry is not None and entry.value == b"value"
+    version = entry.version
     for write in (
         lambda: storage.values.put("key", b"never"),
-        lambda: storage.values.put("key", b"never", expected=entry.version),
+        lambda: storage.values.put("key", b"never", expected=version),
         lambda: storage.deferred.claim("queue"),
         lambda: storage.sets.add("set", b"never"),
     ):
