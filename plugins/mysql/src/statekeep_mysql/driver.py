@@ -133,7 +133,7 @@ class Connection:
         except ServerRefused as error:
             if error.code == guard:
                 raise Stopped(results) from error
-            raise self._refused(error, statements, len(results), writes) from error
+            raise self._refused(error, statements, len(results), writes, resume) from error
         except (OSError, EOFError, IndexError, KeyError, ValueError) as error:
             # Where its last bytes never left, nothing can have been committed.
             raise lost(self.where, error, unknown=writes and last and sent) from error
@@ -224,9 +224,14 @@ class Connection:
             parts.append(part)
 
     def _refused(
-        self, error: ServerRefused, statements: Sequence[str], done: int, writes: bool
+        self,
+        error: ServerRefused,
+        statements: Sequence[str],
+        done: int,
+        writes: bool,
+        resumed: bool,
     ) -> StorageError:
-        if len(statements) > 1:
+        if resumed or len(statements) > 1:
             if error.code not in USELESS:
                 self._roll_back()
             committing = done == len(statements) - 1
