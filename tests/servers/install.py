@@ -1,8 +1,9 @@
 """Finds or installs the servers that tests need: `python -m tests.servers.install`.
 
 What is missing is installed with apt-get, as root or by sudo. Where that cannot be,
-`STATEKEEP_TEST_REDIS_URL` may name a server to test against; tests that must start, stop or break
-servers of their own then fail, saying so.
+`STATEKEEP_TEST_REDIS_URL`, `STATEKEEP_TEST_POSTGRES_URL` and `STATEKEEP_TEST_MYSQL_URL` may name
+servers: the conformance kit then runs against those. Tests that must start, stop or break servers
+of their own fail there, saying what to install.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ PACKAGES = {
 FOLDERS = ("usr/lib/postgresql/*/bin", "usr/sbin")
 """Where Debian keeps servers that are not in the PATH; of several versions the newest is taken."""
 
-ADDRESS = "STATEKEEP_TEST_REDIS_URL"
+SERVERS = {"redis": "redis-server", "postgres": "postgres", "mysql": "mariadbd"}
+"""The program of each backend's server."""
 
 
 class Missing(Exception):
@@ -57,18 +59,24 @@ def _which(program: str) -> str | None:
     return shutil.which(program, path=path) or shutil.which(program)
 
 
-def given_address() -> str | None:
-    """The server to test against where none can be started."""
-    return os.environ.get(ADDRESS)
+def variable(backend: str) -> str:
+    """The environment variable that may name a backend's server, as a URL."""
+    return f"STATEKEEP_TEST_{backend.upper()}_URL"
+
+
+def given(backend: str) -> str | None:
+    """The URL of the server to test against instead of one of our own; None where none is named."""
+    return os.environ.get(variable(backend))
 
 
 def _install(program: str) -> None:
     apt, prefix = shutil.which("apt-get"), _root()
     if apt is None or prefix is None:
+        backend = next((name for name, server in SERVERS.items() if server == program), None)
+        address = f"; or set {variable(backend)}, for the conformance kit alone" if backend else ""
         raise Missing(
             f"{program} is not installed and cannot be: needs apt-get and root (or sudo without a "
-            f"password). Install the package {PACKAGES[program]}, or set {ADDRESS} to the URL of a "
-            "Redis server for the tests that need no server of their own"
+            f"password). Install the package {PACKAGES[program]}{address}"
         )
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", PACKAGES[program]]):
@@ -95,8 +103,9 @@ def main(say: Callable[[str], object] = print) -> int:
         except Missing as error:
             say(f"{program}: MISSING: {error}")
             missing = 1
-    if missing and given_address():
-        say(f"{ADDRESS} is set: the tests that need no server of their own use it")
+    for backend in SERVERS:
+        if given(backend):
+            say(f"{variable(backend)} is set: the conformance kit runs against that server")
     return missing
 
 

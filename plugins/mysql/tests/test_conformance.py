@@ -11,13 +11,17 @@ from statekeep_mysql import literals
 
 from tests.mysql.opening import open_clocked, open_in_pieces, open_mysql
 from tests.servers.mysql import MysqlProcess
+from tests.servers.opening import given_opener
 
 
 class TestMysql(BackendConformance):
     """Everything."""
 
     @pytest.fixture
-    def opener(self, server: MysqlProcess) -> Opener:
+    def opener(self, request: pytest.FixtureRequest) -> Opener:
+        if found := given_opener("mysql"):
+            return found
+        server: MysqlProcess = request.getfixturevalue("server")
         return functools.partial(open_mysql, {"host": "127.0.0.1", "port": server.port})
 
     @pytest.fixture

@@ -10,6 +10,7 @@ from statekeep.testing import BackendConformance
 from statekeep.testing.support import Opener
 
 from tests.postgres.opening import open_postgres
+from tests.servers.opening import given_opener
 from tests.servers.postgres import Bouncer, PostgresProcess
 
 
@@ -17,7 +18,10 @@ class TestPostgres(BackendConformance):
     """Everything, with prepared statements."""
 
     @pytest.fixture
-    def opener(self, server: PostgresProcess) -> Opener:
+    def opener(self, request: pytest.FixtureRequest) -> Opener:
+        if found := given_opener("postgres"):
+            return found
+        server: PostgresProcess = request.getfixturevalue("server")
         return functools.partial(open_postgres, {"host": "127.0.0.1", "port": server.port})
 
 

@@ -9,7 +9,7 @@ import pytest
 from statekeep.backend import Backend
 from statekeep.testing import BackendConformance
 
-from tests.servers.opening import open_redis
+from tests.servers.opening import given_opener, open_redis
 from tests.servers.redis import RedisCluster, RedisProcess
 
 Opener = Callable[[], Backend]
@@ -33,7 +33,10 @@ class TestOneServer(BackendConformance):
     """One server, over TCP."""
 
     @pytest.fixture
-    def opener(self, server: RedisProcess) -> Opener:
+    def opener(self, request: pytest.FixtureRequest) -> Opener:
+        if found := given_opener("redis"):
+            return found
+        server: RedisProcess = request.getfixturevalue("server")
         return partial(open_redis, {"host": "127.0.0.1", "port": server.port})
 
 
