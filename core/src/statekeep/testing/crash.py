@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
+from typing import TypeAlias
 
 import pytest
 
 from statekeep.backend import Backend
+from statekeep.model import Entry
 from statekeep.storage import Storage
 from statekeep.testing import workers
 from statekeep.testing.children import START_SECONDS, start, stop
@@ -36,13 +38,27 @@ def run_and_kill(opener: Opener, prefix: str, first: int, seconds: float) -> int
         stop(process)
 
 
+Left: TypeAlias = tuple[Entry | None, dict[str, bytes], set[int], set[int]]
+
+
+def read(storage: Storage, prefix: str) -> Left:
+    """What the transactions left: the last number, values by key, members, ids of messages."""
+    return (
+        storage.values.get(prefix + "last"),
+        {key: entry.value for key, entry in storage.values.scan(prefix + "value/")},
+        {int(member) for member in storage.sets.members(prefix + "set")},
+        {int(message.id) for message in storage.deferred.scan(prefix + "queue")},
+    )
+
+
 def verify(storage: Storage, prefix: str, acknowledged: int) -> int:
     """Checks that the store holds transactions 0 to n whole, n at least as acknowledged; n."""
-    values = {key: entry.value for key, entry in storage.values.scan(prefix + "value/")}
-    members = {int(member) for member in storage.sets.members(prefix + "set")}
-    messages = {int(message.id) for message in storage.deferred.scan(prefix + "queue")}
+    found = read(storage, prefix)
+    # What the writer had sent before it died, a server may apply only now, between two reads.
+    while (again := read(storage, prefix)) != found:
+        found = again
+    last, values, members, messages = found
     numbers = {int(key.rpartition("/")[2]) for key in values}
-    last = storage.values.get(prefix + "last")
     assert numbers == set(range(len(numbers))), "an earlier transaction is missing"
     assert len(numbers) > acknowledged, f"{acknowledged} was acknowledged and is lost"
     assert numbers == members == messages, "half a transaction is left"
