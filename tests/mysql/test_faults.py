@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import pymysql
 import pytest
 from statekeep import OutcomeUnknown, PoolTimeout, Put, Storage, Transaction, Unavailable
-from statekeep.errors import StorageError
+from statekeep.errors import StorageError, VersionConflict
 
 from tests.mysql.conftest import Open
 from tests.mysql.opening import APP
@@ -393,3 +394,45 @@ def test_claims_pass_over_what_others_hold(opened: Open, server: MysqlProcess, p
             assert time.monotonic() - begun < 1
     finally:
         holder.close()
+
+
+def test_transactions_that_cross_hardly_deadlock(
+    opened: Open, server: MysqlProcess, database: str
+) -> None:
+    """Twelve threads on eight keys: all lock in one order, and none is given up."""
+    storage = opened(server, database=database, maximum_pool_size=12)
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        source = random.Random(number)
+        for _ in range(60):
+            try:
+                with storage.transaction() as tx:
+                    for key in source.sample([f"key/{n}" for n in range(8)], 3):
+                        choice = source.random()
+                        if choice < 0.5:
+                            tx.put(key, b"x")
+                        elif choice < 0.7:
+                            tx.delete(key)
+                        else:
+                            tx.put(key, b"y", expected=0)
+                    tx.add(f"set/{source.randrange(3)}", b"%d" % source.randrange(5))
+                    tx.remove(f"set/{source.randrange(3)}", b"%d" % source.randrange(5))
+                    tx.schedule("q", f"{source.randrange(5)}", due=timedelta(0))
+                    tx.cancel("q", f"{source.randrange(5, 9)}")
+                storage.deferred.claim("q", limit=3)
+            except VersionConflict:
+                continue
+            except BaseException as error:
+                errors.append(error)
+
+    before = _deadlocks(server)
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert _deadlocks(server) - before < 12 * 60 / 20
+    left = server.sql(f"SELECT COUNT(*) FROM `{database}`.key_value_storage WHERE version <= 0")
+    assert left == [(0,)]

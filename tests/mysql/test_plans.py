@@ -133,7 +133,9 @@ def statements(storage: Storage) -> dict[str, str]:
     s, names = backend._statements, backend._names
     operations: list[Operation] = [
         Put("key/0000005", b"1", 5), Put("key/0000006", b"1"), Delete("key/0000007"),
-        Check("key/0000008", 8), Add("set/0001", (b"x",)), Remove("set/0001", (b"0001500",)),
+        Check("key/0000008", 8), *(Delete(f"key/{n:07}") for n in (1, 2, 3, 4, 9)),
+        *(Cancel("q4", f"{n:07}") for n in range(5)),
+        Add("set/0001", (b"x",)), Remove("set/0001", (b"0001500", b"y", b"z", b"0001501")),
         Cancel("q1", "0000001"), Acknowledge("q2", "0000002", "token"),
         Schedule("q3", "0000003", HOUR),
     ]  # fmt: skip

@@ -66,8 +66,8 @@ def _purge(connection: Connection, statements: Statements) -> int:
             for some in rising
         ),
         *(
-            f"DELETE {names.key_value_table} FROM {names.key_value_table} "
-            f"FORCE INDEX (PRIMARY) WHERE `key` IN ({some})"
+            f"DELETE FROM {names.key_value_table} WHERE `key` IN ({some}) "  # noqa: S608
+            f"ORDER BY `key` LIMIT {PURGE_BATCH}"
             for some in lists(data(key) for key, _ in rows)
         ),
     ]
