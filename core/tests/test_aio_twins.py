@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import typing
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, get_args, get_origin
@@ -102,3 +104,17 @@ def test_the_public_names() -> None:
     assert sorted(aio.__all__) == aio.__all__
     for name in aio.__all__:
         assert getattr(aio, name).__doc__, name
+
+
+def test_it_is_there_once_statekeep_is_imported_and_costs_nothing_before() -> None:
+    """`statekeep.aio` needs no import of its own; asyncio is not imported before it is used."""
+    program = """
+import sys, statekeep
+before = "asyncio" in sys.modules
+statekeep.aio.open
+print(before, "asyncio" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "False True\n", done.stderr

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
+import statekeep
 from statekeep import Backend, BackendStats, Capabilities, DeferredMessage, Entry, Page, aio
 from statekeep.aio import AsyncStorage, AsyncUnitOfWork
 
@@ -62,6 +63,7 @@ async def main() -> None:
         assert_type(await storage.purge(), int)
         assert_type(await storage.stats(), BackendStats)
     assert_type(await aio.open({"backend": "memory"}), AsyncStorage)
+    assert_type(await statekeep.aio.open(), AsyncStorage)
     try:
         await values(storage)
     except TimeoutError as error:

@@ -9,6 +9,7 @@ Importing this imports no plugin and no driver.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ from statekeep.storage import Storage
 from statekeep.unit import UnitOfWork
 
 if TYPE_CHECKING:
+    from statekeep import aio as aio
     from statekeep.config import StorageConfig
 
 __version__ = "0.1.0"
@@ -158,4 +160,6 @@ def __getattr__(name: str) -> Any:
         from statekeep.config import StorageConfig
 
         return StorageConfig
+    if name == "aio":  # not before it is asked for: asyncio takes long to import
+        return import_module("statekeep.aio")
     raise AttributeError(f"module 'statekeep' has no attribute {name!r}")

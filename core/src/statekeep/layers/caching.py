@@ -32,7 +32,7 @@ class Tickets(Generic[V]):
         self._size = size
         self._lock = threading.Lock()
         self._reading: dict[str, object] = {}
-        self.peeked_misses = 0
+        self.peeked_hits = self.peeked_misses = 0
 
     def get(self, key: str) -> V | None:
         """The cached value, or None."""
@@ -44,10 +44,9 @@ class Tickets(Generic[V]):
         found: dict[str, V] = {}
         for key in keys:
             value: V | None = self.cache.get(key)
-            if value is None:
-                self.peeked_misses += 1
-                return None
-            if not usable(value):
+            if value is None or not usable(value):
+                self.peeked_misses += value is None
+                self.peeked_hits += len(found) + (value is not None)
                 return None
             found[key] = value
         return found
@@ -76,9 +75,13 @@ class Tickets(Generic[V]):
                 self.cache.discard(key)
 
     def stats(self) -> CacheStats:
-        """The cache's counters; a look-up by `all_cached` is no miss, as another one follows."""
+        """The cache's counters, without what `all_cached` looked up in vain: a read follows."""
         counted = self.cache.stats()
-        return evolve(counted, misses=max(0, counted.misses - self.peeked_misses))
+        return evolve(
+            counted,
+            hits=max(0, counted.hits - self.peeked_hits),
+            misses=max(0, counted.misses - self.peeked_misses),
+        )
 
     def after_fork(self) -> None:
         """Renews the lock, which a thread that the child does not have may hold."""
