@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -105,7 +106,9 @@ def postgres_peers(workshop: Workshop) -> Iterator[Comparison]:
         login = _login(server)
         connection = runner.run(asyncpg.connect(**login))
         pool = runner.run(_pool(login))
-        store: Any = PostgreSQLStore(pool=pool)
+        with warnings.catch_warnings():  # it calls itself unstable
+            warnings.simplefilter("ignore", UserWarning)
+            store: Any = PostgreSQLStore(pool=pool)
 
         async def put(name: str) -> None:
             await store.put(name, MAPPING)

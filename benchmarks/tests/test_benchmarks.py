@@ -12,6 +12,8 @@ from benchmarks import caching, compression
 from benchmarks.__main__ import BENCHMARKS, GROUPS, main
 from benchmarks.harness import Bar, Comparison, Plan, Result, Side, Timing, at_most, measure
 
+pytestmark = pytest.mark.xdist_group("benchmarks")  # one run for all of them
+
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Any:

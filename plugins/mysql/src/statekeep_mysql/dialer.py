@@ -92,8 +92,8 @@ class Dialer:
                 cause = error
                 continue
             # The next connection begins where this one succeeded: the others may be dead.
-            self._addresses.remove(address)
-            self._addresses.insert(0, address)
+            others = [each for each in self._addresses if each is not address]
+            self._addresses = [address, *others]  # anew, as other threads connect, too
             return connection
         if len(problems) == 1 and cause is not None:
             raise cause

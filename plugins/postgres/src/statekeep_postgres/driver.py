@@ -260,8 +260,8 @@ class Dialer:
                 cause = error
                 continue
             # The next connection begins where this one succeeded: the others may be dead.
-            self._addresses.remove(address)
-            self._addresses.insert(0, address)
+            others = [each for each in self._addresses if each is not address]
+            self._addresses = [address, *others]  # anew, as other threads connect, too
             return connection
         if len(problems) == 1 and cause is not None:
             raise cause
@@ -357,6 +357,8 @@ class Dialer:
             return tls.wrap_socket(plain, server_hostname=address.host)
         if answer == b"N" and self._config.sslmode == "prefer":
             return plain
+        if not answer:
+            raise ConnectionResetError("the connection was closed")
         plain.close()
         raise Unavailable(
             f"{where}: the server offers no TLS, and sslmode is {self._config.sslmode}; nothing "
