@@ -57,7 +57,3 @@ class TestCachedZstdSqlite(BackendConformance):
             "cache": {"key_value": bounds},
         }
         return partial(composed, config)
-
-    @pytest.mark.skip(reason="what other processes wrote may be seen late: docs/caching.md")
-    def test_histories_of_processes_are_linear(self) -> None:  # type: ignore[override]
-        """The one promise that a cache in front of a shared store takes back."""

@@ -41,6 +41,8 @@ class Capabilities:
         max_value_bytes: the largest value or payload, in bytes; at least 4 MiB.
         atomic_scope: which operations one transaction may hold.
         snapshot_reads: `get_many` and `members_many` read one instant.
+        fresh_reads: a read sees what any process wrote before it began; without it, conditional
+            writes alone tell what is current.
         expiry: `Put.ttl` is honoured; else it is `Unsupported`.
         reclaims_expired: the space of expired values comes back without `purge()`.
         read_only: every write is `Unsupported`.
@@ -52,6 +54,7 @@ class Capabilities:
     max_value_bytes: int
     atomic_scope: AtomicScope = AtomicScope.EVERYTHING
     snapshot_reads: bool = True
+    fresh_reads: bool = True
     expiry: bool = True
     reclaims_expired: bool = False
     read_only: bool = False

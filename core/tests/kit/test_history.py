@@ -139,3 +139,12 @@ def test_history_of_keys_is_separate() -> None:
         Read(key="o", invoked=2, returned=3, version=10, value=b"x"),
     ]
     assert check_history([*mine, *other]) == []
+
+
+def test_late_reads_are_sound_where_reads_need_not_be_fresh() -> None:
+    """But no read of what was never written, nor a write that trusts a late one."""
+    late = [write(0, 0, 10), write(2, 10, 11), read(4, 10)]
+    assert check_history(late)
+    assert not check_history(late, fresh_reads=False)
+    assert check_history([*late, write(6, 10, 12)], fresh_reads=False)
+    assert check_history([*late, read(6, 13)], fresh_reads=False)

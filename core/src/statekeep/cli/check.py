@@ -84,7 +84,7 @@ def _check(call: Call, report: Report, create: bool, rounds: int) -> bool:
 
 def _capabilities(backend: Backend, report: Report) -> None:
     promised = backend.capabilities
-    names = ("durable", "shared", "expiry", "snapshot_reads", "read_only")
+    names = ("durable", "shared", "expiry", "snapshot_reads", "fresh_reads", "read_only")
     held: dict[str, Any] = {each: getattr(promised, each) for each in names}
     held |= {"atomic": promised.atomic_scope.value, "max_value_bytes": promised.max_value_bytes}
     shown = [each.replace("_", " ") for each in names if held[each]]

@@ -99,12 +99,15 @@ class CachingLayer(Layer):
         super().__init__(inner)
         self._values = None if values is None else Tickets[Entry](values, _entry_size)
         self._sets = None if sets is None else Tickets[frozenset[bytes]](sets, _set_size)
-        self._capabilities = evolve(inner.capabilities, snapshot_reads=False)
+        stored = inner.capabilities
+        self._capabilities = evolve(
+            stored, snapshot_reads=False, fresh_reads=stored.fresh_reads and not stored.shared
+        )
         fork.register(self)
 
     @property
     def capabilities(self) -> Capabilities:
-        """Those of the backend inside, but what is cached is of several instants."""
+        """Those of the backend inside, but what is cached is of several, and earlier, instants."""
         return self._capabilities
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
