@@ -29,6 +29,7 @@ from statekeep.model import (
     Failed,
     Outcome,
     Page,
+    Put,
     Record,
     RecordKind,
     Transaction,
@@ -171,11 +172,32 @@ class RedisBackend(Backend):
         Conditional puts over values that are there share calls of a script.
         """
         self._check_open()
+        if len(transactions) == 1:
+            operations = transactions[0].operations
+            if len(operations) == 1 and type(operations[0]) is Put:
+                outcome = self._put(operations[0])
+                if outcome is not None:
+                    return [outcome]
         outcomes = self._updated(transactions)
         rest = [number for number in range(len(transactions)) if number not in outcomes]
         if rest:
             outcomes |= self._committed(transactions, rest, others_applied=bool(outcomes))
         return [outcomes[number] for number in range(len(transactions))]
+
+    def _put(self, put: Put) -> Outcome | None:
+        """The outcome of a put over a value that does not expire; None for the general way."""
+        if (
+            put.ttl is not None
+            or put.expected == 0
+            or len(put.value) > self._capabilities.max_value_bytes
+        ):
+            return None
+        name = self._names.value(put.key)
+        command = ("EVALSHA", scripts.PUT.sha, 1, name, *codec.replacement(put))
+        (reply,) = self._place.calls(
+            [(self._names.slot(name), command)], write=True, wait=self._wait
+        )
+        return None if isinstance(reply, Refusal) else codec.replaced(put, reply)
 
     def _updated(self, transactions: Sequence[Transaction]) -> dict[int, Outcome]:
         """The outcomes of those that could share a call, by number."""

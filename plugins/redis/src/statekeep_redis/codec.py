@@ -24,6 +24,7 @@ from statekeep.model import (
     KeyValueRecord,
     LeaseOperation,
     Operation,
+    Outcome,
     Put,
     Release,
     Remove,
@@ -197,6 +198,22 @@ WRITERS: dict[type, Callable[[Arguments, Any], None]] = {
     Extend: Arguments.lease,
     Restore: Arguments.restore,
 }
+
+
+def replacement(put: Put) -> tuple[bytes, bytes]:
+    """The arguments of `put.lua`: the header expected, and what is to be stored."""
+    if put.expected is None:
+        return b"", put.value
+    return HEADER.pack(put.expected, 0), HEADER.pack(put.expected + 1, 0) + put.value
+
+
+def replaced(put: Put, reply: bytes) -> Outcome | None:
+    """What `put.lua` answered; None where it has done nothing."""
+    what = reply[:1]
+    if what == b"1":
+        version = int.from_bytes(reply[1:], "big") or (put.expected or 0) + 1
+        return Committed({put.key: version})
+    return Conflict({put.key: int.from_bytes(reply[1:], "big")}) if what == b"0" else None
 
 
 def outcome(transaction: Transaction, reply: bytes) -> Committed | Conflict:

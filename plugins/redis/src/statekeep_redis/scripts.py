@@ -25,10 +25,11 @@ class Script:
 
 
 COMMIT = Script.load("commit")
+PUT = Script.load("put")
 UPDATES = Script.load("updates")
 CLAIM = Script.load("claim")
 PURGE = Script.load("purge")
 MEMBERS = Script.load("members")
 CHECK = Script.load("check")
 
-TEXTS = {script.sha: script.text for script in (COMMIT, UPDATES, CLAIM, PURGE, MEMBERS, CHECK)}
+TEXTS = {script.sha: script.text for script in (COMMIT, PUT, UPDATES, CLAIM, PURGE, MEMBERS, CHECK)}
