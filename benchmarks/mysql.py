@@ -8,13 +8,11 @@ the client's work and the number of round trips, with the server's work in both.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncmy
@@ -25,6 +23,7 @@ from statekeep import Schedule, Storage, Transaction
 from benchmarks.embedded import hundreds, putter
 from benchmarks.envelope import innermost
 from benchmarks.harness import Comparison, Repeat, Side, Workshop, at_most, calls
+from benchmarks.machine import apart
 from benchmarks.peers import awaits
 from benchmarks.workload import KEYS, VALUE, fill, key, picks
 from tests.servers.mysql import PASSWORD, MysqlProcess
@@ -140,27 +139,6 @@ def mysql_claims(workshop: Workshop) -> Iterator[Comparison]:
                 note="µs a message",
                 long=True,
             )
-
-
-@contextmanager
-def apart(pid: int) -> Iterator[None]:
-    """Gives this process a core and another process the others.
-
-    Else each connection has its own luck: a server's thread on the client's core answers a short
-    statement in two thirds of the time, and stays there.
-    """
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if len(cores) < 2:
-        yield
-        return
-    first = min(cores)
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), cores - {first})
-    os.sched_setaffinity(0, {first})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The PostgreSQL backend beside pg8000, psycopg, asyncpg and py-key-value-aio, on its own server.
 
-The server runs without fsync, over loopback: what is compared is the work of the client and the
-number of round trips, and the server's work is in both. Statements by hand are those that the
-backend sends, prepared once; pg8000 gets a socket with TCP_NODELAY, which it leaves off.
+The server runs without fsync, over loopback, and has a core of its own: what is compared is the work
+of the client and the number of round trips, and the server's work is in both. Statements by hand are
+those that the backend sends, prepared once; pg8000 gets a socket with TCP_NODELAY, which it leaves
+off.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from statekeep_postgres.statements import Statements
 
 from benchmarks.embedded import hundreds, putter
 from benchmarks.harness import Comparison, Repeat, Side, Workshop, at_most, calls, faster
+from benchmarks.machine import apart
 from benchmarks.peers import awaits
 from benchmarks.workload import ENCODED, KEYS, MAPPING, SHORT, VALUE, fill, key, picks
 from tests.servers.postgres import PostgresProcess
@@ -299,7 +301,11 @@ class Hand:
 
 @contextmanager
 def _served() -> Iterator[tuple[PostgresProcess, Storage]]:
-    with closing(PostgresProcess()) as server, _opened(server, "infinitic") as storage:
+    with (
+        closing(PostgresProcess()) as server,
+        apart(server.pid),
+        _opened(server, "infinitic") as storage,
+    ):
         yield server, storage
 
 

@@ -20,6 +20,7 @@ from statekeep import Storage
 
 from benchmarks.embedded import hundreds, putter
 from benchmarks.harness import Comparison, Side, Workshop, at_most, calls, faster
+from benchmarks.machine import apart
 from benchmarks.peers import awaits
 from benchmarks.workload import ENCODED, KEYS, MAPPING, VALUE, fill, key, picks
 from tests.servers.redis import RedisProcess
@@ -95,6 +96,7 @@ def redis_key_value(workshop: Workshop) -> Iterator[Comparison]:
 def _served() -> Iterator[tuple[RedisProcess, Storage]]:
     with (
         RedisProcess() as server,
+        apart(server.pid),
         statekeep.open({"redis": {"host": "127.0.0.1", "port": server.port}}) as storage,
     ):
         yield server, storage

@@ -49,7 +49,11 @@ class MysqlBackend(Backend):
     @property
     def capabilities(self) -> Capabilities:
         """Everything, with values as large as the server takes; it is asked by `setup()`."""
-        return evolve(CAPABILITIES, max_value_bytes=self._database.max_value_bytes)
+        return evolve(
+            CAPABILITIES,
+            max_value_bytes=self._database.max_value_bytes,
+            max_connections=self._config.maximum_pool_size,
+        )
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""
