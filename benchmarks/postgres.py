@@ -1,9 +1,9 @@
 """The PostgreSQL backend beside pg8000, psycopg, asyncpg and py-key-value-aio, on its own server.
 
-The server runs without fsync, over loopback, and has a core of its own: what is compared is the work
-of the client and the number of round trips, and the server's work is in both. Statements by hand are
-those that the backend sends, prepared once; pg8000 gets a socket with TCP_NODELAY, which it leaves
-off.
+The server runs without fsync, over loopback, and has a core of its own: what is compared is the
+work of the client and the number of round trips, and the server's work is in both. Statements by
+hand are those that the backend sends, prepared once; pg8000 gets a socket with TCP_NODELAY, which
+it leaves off.
 """
 
 from __future__ import annotations
