@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -17,6 +18,10 @@ pytest_plugins = ["tests.servers.plugin"]
 PAGES = ["README.md", "docs/*.md", "core/README.md", "plugins/*/README.md"]
 IN_PIECES = ["docs/plugins.md"]
 """A package file by file: tests/test_plugin_page.py builds and runs it as one."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As shells start what runs in the background; the programs that tests interrupt inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE: dict[str, str] = {}
 

@@ -8,6 +8,9 @@ from tests.servers.ports import free_ports
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 """Where Debian's package galera-4 keeps it."""
 
+ATTEMPTS = 3
+"""How often a cluster is put together; each node needs four ports, one of them for rsync."""
+
 
 class GaleraCluster:
     """Nodes that each hold everything.
@@ -18,6 +21,17 @@ class GaleraCluster:
 
     def __init__(self, nodes: int = 3) -> None:
         self.nodes: list[MysqlProcess] = []
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self._build(nodes)
+                return
+            except AssertionError:  # such as a port that was taken meanwhile
+                self.close()
+                if not left:
+                    raise
+
+    def _build(self, nodes: int) -> None:
+        self.nodes.clear()
         try:
             first = MysqlProcess(SAFE)
             first.stop()
