@@ -25,7 +25,7 @@ from benchmarks.envelope import innermost
 from benchmarks.harness import Comparison, Repeat, Side, Workshop, at_most, calls
 from benchmarks.machine import apart
 from benchmarks.peers import awaits
-from benchmarks.workload import KEYS, VALUE, fill, key, picks
+from benchmarks.workload import KEYS, VALUE, conditional, fill, key, picks, transaction
 from tests.servers.mysql import PASSWORD, MysqlProcess
 
 NOW = "TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6))"
@@ -83,7 +83,7 @@ def mysql_bare(workshop: Workshop) -> Iterator[Comparison]:
         )
         yield Comparison(
             "mysql conditional put",
-            Side("values.put(expected=...)", calls(_conditional(storage), picks())),
+            Side("values.put(expected=...)", calls(conditional(storage), picks())),
             Side("UPDATE", calls(_bare_conditional(cursor, storage), picks())),
             at_most(1.15),
         )
@@ -91,7 +91,7 @@ def mysql_bare(workshop: Workshop) -> Iterator[Comparison]:
         yield Comparison("mysql put", Side("values.put", calls(putter(storage), picks())), upsert)
         yield Comparison(
             "mysql transaction of state, tag and timer",
-            Side("storage.transaction", calls(_transaction(storage), picks())),
+            Side("storage.transaction", calls(transaction(storage), picks())),
             upsert,
         )
 
@@ -168,17 +168,6 @@ def _client(server: MysqlProcess) -> Any:
     )
 
 
-def _conditional(storage: Storage) -> Callable[[str], None]:
-    """Puts at the version that the put before it left."""
-    put = storage.values.put
-    versions = {key(number): put(key(number), VALUE) for number in range(KEYS)}
-
-    def conditional(name: str) -> None:
-        versions[name] = put(name, VALUE, expected=versions[name])
-
-    return conditional
-
-
 def _bare_conditional(cursor: Any, storage: Storage) -> Callable[[str], None]:
     versions = {f"own/{key(n)}": storage.values.put(f"own/{key(n)}", VALUE) for n in range(KEYS)}
 
@@ -189,16 +178,6 @@ def _bare_conditional(cursor: Any, storage: Storage) -> Callable[[str], None]:
         versions[own] += 1
 
     return conditional
-
-
-def _transaction(storage: Storage) -> Callable[[str], None]:
-    def transaction(name: str) -> None:
-        with storage.transaction() as unit:
-            unit.put(name, VALUE)
-            unit.add("tag/open", name.encode())
-            unit.schedule("timers", name, due=HOUR)
-
-    return transaction
 
 
 def _claims(storage: Storage, workers: int) -> Repeat:

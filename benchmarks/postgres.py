@@ -33,7 +33,18 @@ from benchmarks.embedded import hundreds, putter
 from benchmarks.harness import Comparison, Repeat, Side, Workshop, at_most, calls, faster
 from benchmarks.machine import apart
 from benchmarks.peers import awaits
-from benchmarks.workload import ENCODED, KEYS, MAPPING, SHORT, VALUE, fill, key, picks
+from benchmarks.workload import (
+    ENCODED,
+    KEYS,
+    MAPPING,
+    SHORT,
+    VALUE,
+    conditional,
+    fill,
+    key,
+    picks,
+    transaction,
+)
 from tests.servers.postgres import PostgresProcess
 
 THREADS = 8
@@ -61,7 +72,7 @@ def postgres_bare(workshop: Workshop) -> Iterator[Comparison]:
         )
         yield Comparison(
             "postgres conditional put",
-            Side("values.put(expected=...)", calls(_conditional(storage), picks())),
+            Side("values.put(expected=...)", calls(conditional(storage), picks())),
             Side("pg8000, prepared UPDATE", calls(hand.conditional, picks())),
             at_most(1.15),
         )
@@ -72,7 +83,7 @@ def postgres_bare(workshop: Workshop) -> Iterator[Comparison]:
         )
         yield Comparison(
             "postgres transaction of state, tag and timer",
-            Side("storage.transaction", calls(_transaction(storage), picks())),
+            Side("storage.transaction", calls(transaction(storage), picks())),
             Side("pg8000, five statements", calls(hand.transaction, picks())),
         )
         with psycopg.connect(**_login(server), autocommit=True, prepare_threshold=0) as other:
@@ -321,27 +332,6 @@ def _login(server: PostgresProcess) -> dict[str, Any]:
 
 async def _pool(login: dict[str, Any]) -> Any:
     return await asyncpg.create_pool(**login, min_size=10, max_size=10)
-
-
-def _conditional(storage: Storage) -> Callable[[str], None]:
-    """Puts at the version that the put before it left."""
-    put = storage.values.put
-    versions = {key(number): put(key(number), VALUE) for number in range(KEYS)}
-
-    def conditional(name: str) -> None:
-        versions[name] = put(name, VALUE, expected=versions[name])
-
-    return conditional
-
-
-def _transaction(storage: Storage) -> Callable[[str], None]:
-    def transaction(name: str) -> None:
-        with storage.transaction() as unit:
-            unit.put(name, VALUE)
-            unit.add("tag/open", name.encode())
-            unit.schedule("timers", name, due=timedelta(hours=1))
-
-    return transaction
 
 
 def _short(storage: Storage) -> Callable[[str], Any]:

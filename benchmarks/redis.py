@@ -22,7 +22,17 @@ from benchmarks.embedded import hundreds, putter
 from benchmarks.harness import Comparison, Side, Workshop, at_most, calls, faster
 from benchmarks.machine import apart
 from benchmarks.peers import awaits
-from benchmarks.workload import ENCODED, KEYS, MAPPING, VALUE, fill, key, picks
+from benchmarks.workload import (
+    ENCODED,
+    KEYS,
+    MAPPING,
+    VALUE,
+    conditional,
+    fill,
+    key,
+    picks,
+    transaction,
+)
 from tests.servers.redis import RedisProcess
 
 HOUR = timedelta(hours=1)
@@ -44,13 +54,13 @@ def redis_bare(workshop: Workshop) -> Iterator[Comparison]:
         )
         yield Comparison(
             "redis conditional put",
-            Side("values.put(expected=...)", calls(_conditional(storage), picks())),
+            Side("values.put(expected=...)", calls(conditional(storage), picks())),
             Side("WATCH GET MULTI SET EXEC", calls(_watched(client), picks())),
             faster(2.5),
         )
         yield Comparison(
             "redis transaction of state, tag and timer",
-            Side("storage.transaction", calls(_transaction(storage), picks())),
+            Side("storage.transaction", calls(transaction(storage), picks())),
             set_,
             at_most(1.3),
         )
@@ -107,17 +117,6 @@ def _setter(client: redis.Redis) -> Callable[[str], Any]:
     return lambda name: set_(name, VALUE)
 
 
-def _conditional(storage: Storage) -> Callable[[str], None]:
-    """Puts at the version that the put before it left."""
-    put = storage.values.put
-    versions = {key(number): put(key(number), VALUE) for number in range(KEYS)}
-
-    def conditional(name: str) -> None:
-        versions[name] = put(name, VALUE, expected=versions[name])
-
-    return conditional
-
-
 def _watched(client: redis.Redis) -> Callable[[str], None]:
     """The same as redis-py's guide does it: the value in Redis is what is compared."""
 
@@ -131,13 +130,3 @@ def _watched(client: redis.Redis) -> Callable[[str], None]:
             pipe.execute()
 
     return watched
-
-
-def _transaction(storage: Storage) -> Callable[[str], None]:
-    def transaction(name: str) -> None:
-        with storage.transaction() as unit:
-            unit.put(name, VALUE)
-            unit.add("tag/open", name.encode())
-            unit.schedule("timers", name, due=HOUR)
-
-    return transaction

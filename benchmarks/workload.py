@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 from statekeep import Storage
 
@@ -37,6 +38,7 @@ MAPPING = {
 
 ENCODED = json.dumps(MAPPING).encode()
 
+HOUR = timedelta(hours=1)
 BATCH = 10_000
 PICKS = 50_000
 
@@ -79,3 +81,26 @@ def state(size: int) -> bytes:
         events.append(event)
         length += len(json.dumps(event)) + 2
     return json.dumps(events).encode()[:size]
+
+
+def conditional(storage: Storage) -> Callable[[str], None]:
+    """Puts at the version that the put before it left."""
+    put = storage.values.put
+    versions = {key(number): put(key(number), VALUE) for number in range(KEYS)}
+
+    def conditional_put(name: str) -> None:
+        versions[name] = put(name, VALUE, expected=versions[name])
+
+    return conditional_put
+
+
+def transaction(storage: Storage) -> Callable[[str], None]:
+    """Transactions of a state, a tag and a timer."""
+
+    def transact(name: str) -> None:
+        with storage.transaction() as unit:
+            unit.put(name, VALUE)
+            unit.add("tag/open", name.encode())
+            unit.schedule("timers", name, due=HOUR)
+
+    return transact

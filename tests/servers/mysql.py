@@ -9,9 +9,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ import pymysql
 
 from tests.servers import install, used
 from tests.servers.ports import free_ports
+from tests.servers.waiting import until
 
 T = TypeVar("T")
 
@@ -49,16 +50,8 @@ GRANT ALL PRIVILEGES ON *.* TO 'app'@'%';
 """
 
 
-def eventually(probe: Callable[[], T], what: str, seconds: float = 30.0) -> T:
-    """Calls `probe` until it gives something true; errors of PyMySQL count as not yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with suppress(pymysql.Error, OSError):
-            if found := probe():
-                return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
+eventually = partial(until, (pymysql.Error, OSError))
+"""Waits for a probe; errors of PyMySQL count as not yet."""
 
 
 def _identity() -> dict[str, Any]:

@@ -11,19 +11,18 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pg8000.core
 import pg8000.native
 
 from tests.servers import install, used
 from tests.servers.ports import free_ports
-
-T = TypeVar("T")
+from tests.servers.waiting import until
 
 START_SECONDS = 30.0
 PASSWORD = "open sesame"
@@ -44,16 +43,8 @@ SAFE = {**FAST, "fsync": "on", "full_page_writes": "on"}
 """For servers that are killed."""
 
 
-def eventually(probe: Callable[[], T], what: str, seconds: float = 30.0) -> T:
-    """Calls `probe` until it gives something true; errors of pg8000 count as not yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with suppress(pg8000.native.Error, OSError):
-            if found := probe():
-                return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
+eventually = partial(until, (pg8000.native.Error, OSError))
+"""Waits for a probe; errors of pg8000 count as not yet."""
 
 
 def _identity() -> dict[str, Any]:

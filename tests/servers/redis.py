@@ -8,11 +8,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -21,23 +21,14 @@ from redis.retry import Retry
 from tests.servers import used
 from tests.servers.install import find
 from tests.servers.ports import free_ports
-
-T = TypeVar("T")
+from tests.servers.waiting import until
 
 START_SECONDS = 20.0
 RESHARD_TIMEOUT = 5000
 
 
-def eventually(probe: Callable[[], T], what: str, seconds: float = 30.0) -> T:
-    """Calls `probe` until it gives something true; errors of redis-py count as not yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with suppress(redis.RedisError, OSError):
-            if found := probe():
-                return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
+eventually = partial(until, (redis.RedisError, OSError))
+"""Waits for a probe; errors of redis-py count as not yet."""
 
 
 class RedisProcess:

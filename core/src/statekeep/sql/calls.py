@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
-from statekeep.errors import Unavailable
+from statekeep.errors import ConfigError, Unavailable
 from statekeep.pool import Pool, Pooled
 
 ATTEMPTS = 5
@@ -84,6 +84,20 @@ class Calls(Generic[C]):
             raise
         finally:
             self._give_back(entry)
+
+    @contextmanager
+    def connection_unless(self, missing: Callable[[ConfigError], bool]) -> Iterator[C | None]:
+        """As `connection`; None where connecting fails for want of the database itself."""
+        try:
+            entry = self.pool.acquire()
+        except ConfigError as error:
+            if not missing(error):
+                raise
+            yield None
+            return
+        self.pool.release(entry)
+        with self.connection() as found:
+            yield found
 
     def close(self) -> None:
         """Closes the pool."""

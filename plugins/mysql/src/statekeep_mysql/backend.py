@@ -109,14 +109,14 @@ class MysqlBackend(Backend):
 
     def missing(self) -> Sequence[str]:
         """See `Backend.missing`."""
-        with creation.connection(self._database) as connection:
+        with self._database.connection_unless(creation.is_missing) as connection:
             if connection is None:
                 return (f"database {self._config.database}",)
             return schema.inspect(connection, self._names).phrases()
 
     def setup(self) -> None:
         """See `Backend.setup`."""
-        with creation.connection(self._database) as connection:
+        with self._database.connection_unless(creation.is_missing) as connection:
             if connection is not None:
                 self._set_up(connection)
                 return

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from statekeep.errors import AccessDenied, ConfigError
 
 from statekeep_mysql.config import MysqlConfig
-from statekeep_mysql.database import Database
 from statekeep_mysql.dialer import Dialer
-from statekeep_mysql.driver import Connection
 from statekeep_mysql.failures import NO_DATABASE, code
 from statekeep_mysql.names import quote
 
 
-@contextmanager
-def connection(database: Database) -> Iterator[Connection | None]:
-    """A connection; None where there is no such database."""
-    try:
-        entry = database.pool.acquire()
-    except ConfigError as error:
-        if code(error) != NO_DATABASE:
-            raise
-        yield None
-        return
-    database.pool.release(entry)
-    with database.connection() as found:
-        yield found
+def is_missing(error: ConfigError) -> bool:
+    """Whether connecting failed because there is no such database."""
+    return code(error) == NO_DATABASE
 
 
 def create_database(config: MysqlConfig) -> None:

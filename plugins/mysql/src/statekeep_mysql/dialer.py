@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from pymysql.constants import CLIENT, CR
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
 from statekeep.sql import secrets
 from statekeep.sql.addresses import split_hosts
+from statekeep.sql.hosts import Hosts
 
 from statekeep_mysql import dialect
 from statekeep_mysql.config import MysqlConfig
@@ -62,7 +62,7 @@ class Dialer:
     def __init__(self, config: MysqlConfig, database: str | None) -> None:
         self._config = config
         self._database = database
-        self._addresses = [Address(*each) for each in split_hosts(config.host, config.port)]
+        self._hosts = Hosts(Address(*each) for each in split_hosts(config.host, config.port))
         self._tls = _context(config)
         limit = max(config.statement_timeout, config.lock_timeout)
         self._read_timeout = limit / 1000 + GRACE if config.statement_timeout else None
@@ -70,7 +70,7 @@ class Dialer:
     @property
     def name(self) -> str:
         """The servers and the database, for messages."""
-        return f"MySQL {','.join(map(str, self._addresses))}/{self._config.database}"
+        return f"MySQL {self._hosts}/{self._config.database}"
 
     def connect(self, timeout: float) -> Connection:
         """A connection to the first of the servers that answers and may be written to.
@@ -80,24 +80,7 @@ class Dialer:
             ConfigError: there is no such database, or a file cannot be read.
             Unavailable: no server will do; every one is named with its reason.
         """
-        deadline = time.monotonic() + timeout
-        problems: list[str] = []
-        cause: StorageError | None = None
-        for address in tuple(self._addresses):
-            left = min(deadline - time.monotonic(), self._config.connect_timeout / 1000)
-            try:
-                connection = self._dial(address, max(0.05, left))
-            except Unavailable as error:
-                problems.append(str(error))
-                cause = error
-                continue
-            # The next connection begins where this one succeeded: the others may be dead.
-            others = [each for each in self._addresses if each is not address]
-            self._addresses = [address, *others]  # anew, as other threads connect, too
-            return connection
-        if len(problems) == 1 and cause is not None:
-            raise cause
-        raise Unavailable("no server will do: " + "; ".join(problems)) from cause
+        return self._hosts.connect(self._dial, timeout, self._config.connect_timeout / 1000)
 
     def _dial(self, address: Address, timeout: float) -> Connection:
         config, where = self._config, f"MySQL {address}/{self._config.database}"

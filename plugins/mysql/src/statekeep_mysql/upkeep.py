@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from statekeep.backend import BackendStats, KindStats, PoolStats
-from statekeep.model import RecordKind
+from statekeep.backend import BackendStats
+from statekeep.sql.counting import backend_stats
 
 from statekeep_mysql.database import Database
 from statekeep_mysql.driver import Connection
@@ -20,24 +20,9 @@ def stats(database: Database, statements: Statements) -> BackendStats:
     """See `Backend.stats`."""
     with database.patient() as connection:
         *counted, total = (result.rows[0] for result in connection.run(statements.stats()))
-    kinds = (RecordKind.KEY_VALUE, RecordKind.KEY_SET, RecordKind.DEFERRED)
-    pool = database.pool.counters()
-    return BackendStats(
-        pool=PoolStats(in_use=pool.in_use, idle=pool.idle, waiting=pool.waiting),
-        kinds={
-            kind: KindStats(records=int(records), bytes=int(size))
-            for kind, (records, size) in zip(kinds, counted, strict=True)
-        },
-        stored_bytes=None if total[0] is None else int(total[0]),
-        details={
-            "connections_created": pool.created,
-            "connections_closed": pool.closed,
-            "connections_failed": pool.failed,
-            "waits": pool.waits,
-            "wait_timeouts": pool.timeouts,
-            "wait_seconds": pool.wait_time,
-        },
-    )
+    sizes = ((int(records), int(size)) for records, size in counted)
+    stored = None if total[0] is None else int(total[0])
+    return backend_stats(database.pool.counters(), sizes, stored)
 
 
 def purge(database: Database, statements: Statements) -> int:

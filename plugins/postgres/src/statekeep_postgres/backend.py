@@ -12,8 +12,6 @@ from statekeep.backend import (
     Backend,
     BackendStats,
     Capabilities,
-    KindStats,
-    PoolStats,
 )
 from statekeep.clock import duration_micros
 from statekeep.errors import ConfigError
@@ -26,6 +24,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.sql.counting import backend_stats
 from statekeep.sql.rows import entry, message
 
 from statekeep_postgres import creation, scans, schema, writes
@@ -109,14 +108,14 @@ class PostgresBackend(Backend):
 
     def missing(self) -> Sequence[str]:
         """See `Backend.missing`."""
-        with creation.connection(self._database) as connection:
+        with self._database.connection_unless(creation.is_missing) as connection:
             if connection is None:
                 return (f"database {self._config.database}", f"schema {self._config.schema}")
             return schema.inspect(connection, self._names).phrases()
 
     def setup(self) -> None:
         """See `Backend.setup`."""
-        with creation.connection(self._database) as connection:
+        with self._database.connection_unless(creation.is_missing) as connection:
             if connection is not None:
                 self._set_up(connection)
                 return
@@ -148,24 +147,9 @@ class PostgresBackend(Backend):
         """See `Backend.stats`."""
         with self._database.patient() as connection:
             (row,) = connection.run(self._statements.stats)
-        kinds = (RecordKind.KEY_VALUE, RecordKind.KEY_SET, RecordKind.DEFERRED)
-        pool = self._database.pool.counters()
-        return BackendStats(
-            pool=PoolStats(in_use=pool.in_use, idle=pool.idle, waiting=pool.waiting),
-            kinds={
-                kind: KindStats(records=row[2 * n], bytes=row[2 * n + 1])
-                for n, kind in enumerate(kinds)
-            },
-            stored_bytes=row[6],
-            details={
-                "connections_created": pool.created,
-                "connections_closed": pool.closed,
-                "connections_failed": pool.failed,
-                "waits": pool.waits,
-                "wait_timeouts": pool.timeouts,
-                "wait_seconds": pool.wait_time,
-            },
-        )
+        *counted, stored_bytes = row
+        sizes = zip(counted[::2], counted[1::2], strict=True)
+        return backend_stats(self._database.pool.counters(), sizes, stored_bytes)
 
     def purge(self) -> int:
         """See `Backend.purge`."""

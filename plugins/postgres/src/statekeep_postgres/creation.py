@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from statekeep.errors import AccessDenied, ConfigError, StorageError
 
 from statekeep_postgres.config import PostgresConfig
-from statekeep_postgres.database import Database
-from statekeep_postgres.driver import Connection, Dialer
+from statekeep_postgres.driver import Dialer
 from statekeep_postgres.failures import DUPLICATE_DATABASE, NO_DATABASE, ServerRefused
 from statekeep_postgres.names import quote
 from statekeep_postgres.wire import Statement
@@ -29,19 +26,9 @@ def code(error: BaseException) -> str:
     return "" if cause is None else cause.code
 
 
-@contextmanager
-def connection(database: Database) -> Iterator[Connection | None]:
-    """A connection; None where there is no such database."""
-    try:
-        entry = database.pool.acquire()
-    except ConfigError as error:
-        if code(error) != NO_DATABASE:
-            raise
-        yield None
-        return
-    database.pool.release(entry)
-    with database.connection() as found:
-        yield found
+def is_missing(error: ConfigError) -> bool:
+    """Whether connecting failed because there is no such database."""
+    return code(error) == NO_DATABASE
 
 
 def create_database(config: PostgresConfig) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,6 +17,7 @@ import pg8000.core
 import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
 from statekeep.sql import secrets
+from statekeep.sql.hosts import Hosts
 from statekeep.sql.stream import fill
 
 from statekeep_postgres import wire
@@ -230,7 +230,7 @@ class Dialer:
     def __init__(self, config: PostgresConfig, database: str | None = None) -> None:
         self._config = config
         self._database = database or config.database
-        self._addresses = list(addresses(config.host, config.port))
+        self._hosts = Hosts(addresses(config.host, config.port))
         self._tls = _context(config)
         limit = config.statement_timeout
         self.read_timeout = limit / 1000 + GRACE if limit else None
@@ -238,7 +238,7 @@ class Dialer:
     @property
     def name(self) -> str:
         """The servers and the database, for messages."""
-        return f"PostgreSQL {','.join(map(str, self._addresses))}/{self._database}"
+        return f"PostgreSQL {self._hosts}/{self._database}"
 
     def connect(self, timeout: float) -> Connection:
         """A connection to the first of the servers that answers and may be written to.
@@ -248,24 +248,7 @@ class Dialer:
             ConfigError: there is no such database, or a file cannot be read.
             Unavailable: no server will do; every one is named with its reason.
         """
-        deadline = time.monotonic() + timeout
-        problems: list[str] = []
-        cause: StorageError | None = None
-        for address in tuple(self._addresses):
-            left = min(deadline - time.monotonic(), self._config.connect_timeout / 1000)
-            try:
-                connection = self._dial(address, max(0.05, left))
-            except Unavailable as error:
-                problems.append(str(error))
-                cause = error
-                continue
-            # The next connection begins where this one succeeded: the others may be dead.
-            others = [each for each in self._addresses if each is not address]
-            self._addresses = [address, *others]  # anew, as other threads connect, too
-            return connection
-        if len(problems) == 1 and cause is not None:
-            raise cause
-        raise Unavailable("no server will do: " + "; ".join(problems)) from cause
+        return self._hosts.connect(self._dial, timeout, self._config.connect_timeout / 1000)
 
     def _dial(self, address: Address, timeout: float) -> Connection:
         try:
