@@ -180,7 +180,7 @@ def test_those_who_wait_are_served_in_the_order_of_their_coming(make: Any) -> No
     for thread in threads:
         thread.join(PATIENCE)
     assert order == list(range(6))
-    assert pool.counters().waits == 6 and pool.counters().wait_time > 0
+    assert pool.counters().waits == 6 and pool.counters().wait_seconds > 0
 
 
 def test_waiting_ends_with_an_error_that_says_who_holds_them(make: Any, clock: Clock) -> None:
@@ -195,7 +195,7 @@ def test_waiting_ends_with_an_error_that_says_who_holds_them(make: Any, clock: C
     ) as caught:
         pool.acquire()
     assert isinstance(caught.value, Unavailable)
-    assert pool.counters().timeouts == 1 and pool.counters().waiting == 0
+    assert pool.counters().wait_timeouts == 1 and pool.counters().waiting == 0
     assert first is not second
 
 

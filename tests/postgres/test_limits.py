@@ -126,7 +126,7 @@ def test_a_statement_that_takes_too_long(
         assert time.monotonic() - started < 2 * 0.3 + 3
     assert value(storage) == (b"before", version)
     assert storage.sets.members("set") == frozenset()
-    assert storage.stats().details["connections_created"] == 1
+    assert storage.stats().pool.created == 1
 
 
 def test_a_pool_that_is_exhausted(server: PostgresProcess, opened: Open, schema: str) -> None:

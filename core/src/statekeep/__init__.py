@@ -19,7 +19,6 @@ from statekeep.backend import (
     BackendStats,
     Capabilities,
     KindStats,
-    PoolStats,
 )
 from statekeep.errors import (
     AccessDenied,
@@ -36,6 +35,7 @@ from statekeep.errors import (
     Unsupported,
     VersionConflict,
 )
+from statekeep.findings import Finding, Severity
 from statekeep.hookspecs import BackendPlugin, CachePlugin, CompressorPlugin, hookimpl
 from statekeep.model import (
     Acknowledge,
@@ -65,6 +65,7 @@ from statekeep.model import (
 )
 from statekeep.storage import Storage
 from statekeep.unit import UnitOfWork
+from statekeep.usage import CallStats, CompressionStats, PoolStats, Usage
 
 if TYPE_CHECKING:
     from statekeep import aio as aio
@@ -81,11 +82,13 @@ __all__ = [
     "BackendPlugin",
     "BackendStats",
     "CachePlugin",
+    "CallStats",
     "Cancel",
     "Capabilities",
     "Check",
     "Closed",
     "Committed",
+    "CompressionStats",
     "CompressorPlugin",
     "ConfigError",
     "Conflict",
@@ -95,6 +98,7 @@ __all__ = [
     "Entry",
     "Extend",
     "Failed",
+    "Finding",
     "InvalidArgument",
     "KeySetRecord",
     "KeyValueRecord",
@@ -114,6 +118,7 @@ __all__ = [
     "Remove",
     "Restore",
     "Schedule",
+    "Severity",
     "Storage",
     "StorageConfig",
     "StorageError",
@@ -121,6 +126,7 @@ __all__ = [
     "Unavailable",
     "UnitOfWork",
     "Unsupported",
+    "Usage",
     "VersionConflict",
     "hookimpl",
     "open",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 
 from attrs import field, frozen
 
+from statekeep.findings import Finding
 from statekeep.model import (
     DeferredMessage,
     Entry,
@@ -18,6 +19,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.usage import Usage
 
 MIB = 2**20
 LARGE_VALUE_BYTES = 64 * MIB + 4096
@@ -62,15 +64,6 @@ class Capabilities:
 
 
 @frozen(kw_only=True)
-class PoolStats:
-    """Connections: in use, idle in the pool, and how many callers wait for one."""
-
-    in_use: int = 0
-    idle: int = 0
-    waiting: int = 0
-
-
-@frozen(kw_only=True)
 class KindStats:
     """How much there is of one kind: records, and the bytes of their contents."""
 
@@ -79,17 +72,15 @@ class KindStats:
 
 
 @frozen(kw_only=True)
-class BackendStats:
-    """What `stats()` answers. Counting may read every record: not for a hot path.
+class BackendStats(Usage):
+    """What `stats()` answers: `Usage`, and what is in the store. Not for a hot path.
 
     Attributes:
-        pool: the connections, where there are any.
         kinds: records and bytes by kind; expired values count until they are purged.
         stored_bytes: what the store occupies on its disk or in its memory, where it can tell.
         details: what else the backend has to say, by name.
     """
 
-    pool: PoolStats = PoolStats()
     kinds: Mapping[RecordKind, KindStats] = field(factory=dict)
     stored_bytes: int | None = None
     details: Mapping[str, int | float | str] = field(factory=dict)
@@ -187,9 +178,24 @@ class Backend(ABC):
     def ping(self) -> None:
         """Returns when the store answers; raises `Unavailable` or `AccessDenied` otherwise."""
 
+    def usage(self) -> Usage:
+        """What this process did and holds: the pool's numbers. Asks no store, and never waits.
+
+        Every layer adds its own numbers to those of the backend inside.
+        """
+        return Usage()
+
     @abstractmethod
     def stats(self) -> BackendStats:
-        """Connections, records and bytes; may take as long as counting them takes."""
+        """`usage()`, and records and bytes by kind; takes as long as counting them takes."""
+
+    def examine(self) -> Iterable[Finding]:
+        """What the store's settings, rights and tables say about its health; changes nothing.
+
+        For `statekeep doctor`. What cannot be looked at, for want of a right, is a finding of
+        severity `UNKNOWN`; only a store that does not answer is an error.
+        """
+        return ()
 
     @abstractmethod
     def purge(self) -> int:

@@ -20,7 +20,7 @@ from statekeep.sources import Source, read
 from statekeep.structure import Problems, build, snake_case, table
 
 MASK = "********"
-SECTIONS = ("backend", "compression", "cache")
+SECTIONS = ("backend", "compression", "cache", "observers")
 NO_COMPRESSION = ("none", "")
 DEFAULT_CACHE = "memory"
 
@@ -59,11 +59,13 @@ class StorageConfig:
         backend: the config object of a backend plugin, such as `SqliteConfig(path="state.db")`.
         compression: how new values are compressed; None stores them plain.
         cache: what is cached in this process; None for nothing.
+        observers: config objects of observer plugins: who watches the storage.
     """
 
     backend: Any
     compression: CompressionConfig | None = None
     cache: CacheConfig | None = None
+    observers: tuple[Any, ...] = ()
 
 
 def load(
@@ -140,9 +142,10 @@ def _build(content: dict[str, Any], problems: Problems, registry: Registry) -> S
         backend = build(plugin.config, tables[0] if tables else None, path, problems)
     compression = _compression(nested.get("compression"), problems, registry)
     cache = _cache(nested.get("cache"), problems, registry)
+    observers = _observers(content.get("observers"), problems, registry)
     if problems.found:
         return None
-    return StorageConfig(backend=backend, compression=compression, cache=cache)
+    return StorageConfig(backend=backend, compression=compression, cache=cache, observers=observers)
 
 
 def _backend_name(content: dict[str, Any], problems: Problems, registry: Registry) -> str | None:
@@ -242,6 +245,16 @@ def _cache(value: Any, problems: Problems, registry: Registry) -> CacheConfig | 
     return CacheConfig(**built)
 
 
+def _observers(value: Any, problems: Problems, registry: Registry) -> tuple[Any, ...]:
+    path = "storage.observers"
+    built: list[Any] = []
+    for name, options in table(value, path, problems).items():
+        plugin = _look_up(registry, registry.observers, name, f"{path}.{name}", problems)
+        if plugin is not None:
+            built.append(build(plugin.config, options, f"{path}.{name}", problems))
+    return tuple(built)
+
+
 def _look_up(
     registry: Registry, shelf: Shelf[Any], name: str, path: str, problems: Problems
 ) -> Any:
@@ -264,8 +277,10 @@ def _override(
             changes[name] = _compression(value, problems, registry)
         elif name == "cache":
             changes[name] = _cache(value, problems, registry)
+        elif name == "observers":
+            changes[name] = _observers(value, problems, registry)
         else:
-            problems.unknown("storage", name, ["compression", "cache"])
+            problems.unknown("storage", name, ["compression", "cache", "observers"])
     if problems.found:
         raise ConfigError(problems.found)
     return attrs.evolve(config, **changes)

@@ -1,4 +1,4 @@
-"""The three hooks by which a plugin offers what it has. Importing this imports no plugin."""
+"""The four hooks by which a plugin offers what it has. Importing this imports no plugin."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from statekeep.backend import Backend
     from statekeep.cache import Cache
     from statekeep.compressor import Compressor
+    from statekeep.observer import Observer
 
 PROJECT = "statekeep"
 
@@ -60,6 +61,15 @@ class CachePlugin:
     factory: Callable[[Any], Cache]
 
 
+@frozen(kw_only=True)
+class ObserverPlugin:
+    """An observer on offer; the factory makes one for each storage."""
+
+    name: str
+    config: type
+    factory: Callable[[Any], Observer]
+
+
 @hookspec
 def statekeep_backends() -> list[BackendPlugin]:  # type: ignore[empty-body]  # only a signature
     """The backends that this plugin offers."""
@@ -73,3 +83,8 @@ def statekeep_compressors() -> list[CompressorPlugin]:  # type: ignore[empty-bod
 @hookspec
 def statekeep_caches() -> list[CachePlugin]:  # type: ignore[empty-body]  # likewise
     """The caches that this plugin offers."""
+
+
+@hookspec
+def statekeep_observers() -> list[ObserverPlugin]:  # type: ignore[empty-body]  # likewise
+    """The observers that this plugin offers."""

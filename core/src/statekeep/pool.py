@@ -20,6 +20,7 @@ from attrs import field, frozen
 
 from statekeep import fork
 from statekeep.errors import Closed, PoolTimeout
+from statekeep.usage import PoolStats
 
 C = TypeVar("C")
 
@@ -65,21 +66,6 @@ class PoolOptions:
         """How many idle connections are kept ready."""
         least = self.maximum_pool_size if self.minimum_idle is None else self.minimum_idle
         return min(least, self.maximum_pool_size)
-
-
-@frozen(kw_only=True)
-class PoolCounters:
-    """What a pool did so far, and holds now; times in seconds."""
-
-    in_use: int = 0
-    idle: int = 0
-    waiting: int = 0
-    created: int = 0
-    closed: int = 0
-    failed: int = 0
-    waits: int = 0
-    timeouts: int = 0
-    wait_time: float = 0.0
 
 
 class Pooled(Generic[C]):
@@ -279,20 +265,21 @@ class Pool(Generic[C]):
         for entry in dropped:
             self._connector.close(entry.connection)
 
-    def counters(self) -> PoolCounters:
+    def counters(self) -> PoolStats:
         """What the pool holds and did."""
         with self._lock:
             in_use, idle = sum(entry.opened for entry in self._lent), len(self._idle)
-            return PoolCounters(
+            return PoolStats(
                 in_use=in_use,
                 idle=idle,
                 waiting=len(self._waiters),
+                limit=self._options.maximum_pool_size,
                 created=self._created,
                 closed=max(0, self._created - in_use - idle),
                 failed=self._failed,
                 waits=self._waits,
-                timeouts=self._timeouts,
-                wait_time=self._wait_time,
+                wait_timeouts=self._timeouts,
+                wait_seconds=self._wait_time,
             )
 
     @property

@@ -14,9 +14,15 @@ from attrs import field, frozen
 
 from statekeep import hookspecs
 from statekeep.errors import PluginError
-from statekeep.hookspecs import PROJECT, BackendPlugin, CachePlugin, CompressorPlugin
+from statekeep.hookspecs import (
+    PROJECT,
+    BackendPlugin,
+    CachePlugin,
+    CompressorPlugin,
+    ObserverPlugin,
+)
 
-P = TypeVar("P", BackendPlugin, CompressorPlugin, CachePlugin)
+P = TypeVar("P", BackendPlugin, CompressorPlugin, CachePlugin, ObserverPlugin)
 
 PUBLISHED = MappingProxyType(
     {
@@ -30,6 +36,8 @@ PUBLISHED = MappingProxyType(
         ("compressor", "lz4"): "statekeep-lz4",
         ("compressor", "zstd"): "statekeep-zstd",
         ("cache", "memory"): "statekeep-memory",
+        ("observer", "prometheus"): "statekeep-prometheus",
+        ("observer", "opentelemetry"): "statekeep-opentelemetry",
     }
 )
 """The distributions of this project by what they offer, for the advice in an error."""
@@ -109,6 +117,7 @@ class Registry:
         self.backends: Shelf[BackendPlugin] = Shelf("backend")
         self.compressors: Shelf[CompressorPlugin] = Shelf("compressor")
         self.caches: Shelf[CachePlugin] = Shelf("cache")
+        self.observers: Shelf[ObserverPlugin] = Shelf("observer")
         for entry_point in entry_points(group=PROJECT) if installed is None else installed:
             self._load(entry_point)
 
@@ -142,6 +151,10 @@ class Registry:
         """The cache of this name; raises as `backend` does."""
         return self._find(self.caches, name)
 
+    def observer(self, name: str) -> ObserverPlugin:
+        """The observer of this name; raises as `backend` does."""
+        return self._find(self.observers, name)
+
     def offering(self, shelf: Shelf[P], config: object) -> P:
         """The plugin whose config class this object is of.
 
@@ -174,7 +187,7 @@ class Registry:
 
     @property
     def _shelves(self) -> tuple[Shelf[Any], ...]:
-        return (self.backends, self.compressors, self.caches)
+        return (self.backends, self.compressors, self.caches, self.observers)
 
     def _find(self, shelf: Shelf[P], name: str) -> P:
         if name in shelf.clashes:

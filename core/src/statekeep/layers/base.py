@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from statekeep.backend import Backend, BackendStats, Capabilities
+from statekeep.findings import Finding
 from statekeep.model import (
     DeferredMessage,
     Entry,
@@ -15,6 +16,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.usage import Usage
 
 
 class Layer(Backend):
@@ -74,9 +76,17 @@ class Layer(Backend):
         """See `Backend.ping`."""
         self.inner.ping()
 
+    def usage(self) -> Usage:
+        """See `Backend.usage`."""
+        return self.inner.usage()
+
     def stats(self) -> BackendStats:
         """See `Backend.stats`."""
         return self.inner.stats()
+
+    def examine(self) -> Iterable[Finding]:
+        """See `Backend.examine`."""
+        return self.inner.examine()
 
     def purge(self) -> int:
         """See `Backend.purge`."""

@@ -26,6 +26,7 @@ from statekeep.model import (
     Transaction,
 )
 from statekeep.sql.rows import entry
+from statekeep.usage import Usage
 
 from statekeep_mysql import creation, scans, schema, upkeep, writes
 from statekeep_mysql.config import MysqlConfig
@@ -143,6 +144,10 @@ class MysqlBackend(Backend):
     def ping(self) -> None:
         """See `Backend.ping`."""
         self._database.query("SELECT 1")
+
+    def usage(self) -> Usage:
+        """See `Backend.usage`."""
+        return Usage(pool=self._database.pool.counters())
 
     def stats(self) -> BackendStats:
         """See `Backend.stats`."""

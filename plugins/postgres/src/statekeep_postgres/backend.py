@@ -26,6 +26,7 @@ from statekeep.model import (
 )
 from statekeep.sql.counting import backend_stats
 from statekeep.sql.rows import entry, message
+from statekeep.usage import Usage
 
 from statekeep_postgres import creation, scans, schema, writes
 from statekeep_postgres.config import PostgresConfig
@@ -142,6 +143,10 @@ class PostgresBackend(Backend):
     def ping(self) -> None:
         """See `Backend.ping`."""
         self._database.read(PING)
+
+    def usage(self) -> Usage:
+        """See `Backend.usage`."""
+        return Usage(pool=self._database.pool.counters())
 
     def stats(self) -> BackendStats:
         """See `Backend.stats`."""

@@ -35,6 +35,7 @@ from statekeep.model import (
     Transaction,
 )
 from statekeep.updates import updates as find_updates
+from statekeep.usage import Usage
 
 from statekeep_redis import codec, scripts, updates
 from statekeep_redis.cluster import Cluster
@@ -302,6 +303,10 @@ class RedisBackend(Backend):
         self._check_open()
         for _, ask in self._place.servers():
             ask(("PING",))
+
+    def usage(self) -> Usage:
+        """See `Backend.usage`."""
+        return Usage(pool=self._place.pool_stats())
 
     def stats(self) -> BackendStats:
         """See `Backend.stats`: the sizes of all records, and the memory of the servers."""

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from statekeep import fork
-from statekeep.backend import PoolStats
 from statekeep.errors import AccessDenied, Closed, StorageError, Unavailable
+from statekeep.usage import PoolStats, total
 
 from statekeep_redis.config import RedisConfig
 from statekeep_redis.driver import Address, Command, Link, Reply, connect, server_name
@@ -234,13 +234,8 @@ class Cluster:
                 self._server(address).pool.fill()
 
     def pool_stats(self) -> PoolStats:
-        """In use, idle and waiting, over all nodes."""
-        stats = [server.pool.stats() for server in list(self._servers.values())]
-        return PoolStats(
-            in_use=sum(each.in_use for each in stats),
-            idle=sum(each.idle for each in stats),
-            waiting=sum(each.waiting for each in stats),
-        )
+        """See `Usage.pool`: the sums over all nodes."""
+        return total(server.pool.stats() for server in list(self._servers.values()))
 
     def close(self) -> None:
         """Closes the connections."""

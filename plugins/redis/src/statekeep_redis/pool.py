@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from statekeep import fork
-from statekeep.backend import PoolStats
 from statekeep.errors import Closed, PoolTimeout, StorageError
+from statekeep.usage import PoolStats
 
 from statekeep_redis.config import PoolConfig
 
@@ -71,6 +71,8 @@ class Pool(Generic[L]):
         self._least = config.min_idle
         self._timeout = timeout
         self._server = server
+        self._created = self._failed = self._waits = self._wait_timeouts = 0
+        self._wait_seconds = 0.0
         self._reset()
         fork.register(self)
 
@@ -99,7 +101,7 @@ class Pool(Generic[L]):
                 link = self._idle.pop() if self._idle else None
                 self._lent.add(place)
             try:
-                place.link = link or self._connect()
+                place.link = link or self._opened()
                 if link is None or link.usable():
                     return place
             except BaseException:
@@ -109,18 +111,32 @@ class Pool(Generic[L]):
                 raise
             self.discard(place)  # those below it have been idle for longer
 
+    def _opened(self) -> L:
+        try:
+            link = self._connect()
+        except BaseException:
+            with self._lock:
+                self._failed += 1
+            raise
+        with self._lock:
+            self._created += 1
+        return link
+
     def _all_in_use(self) -> bool:
         return self._most is not None and not self._idle and len(self._lent) >= self._most
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + self._timeout
+        begun = time.monotonic()
+        deadline = begun + self._timeout
         self._waiting += 1
+        self._waits += 1
         try:
             while self._all_in_use():
                 left = deadline - time.monotonic()
                 if left > 0:
                     self._freed.wait(min(left, LOST_SECONDS))
                 else:
+                    self._wait_timeouts += 1
                     raise PoolTimeout(
                         f"redis: all {self._most} connections to {self._server} were in use for "
                         f"{self._timeout:g} s: raise pool_config.max_total, or hold fewer at once"
@@ -129,6 +145,7 @@ class Pool(Generic[L]):
                 raise Closed("this redis storage was closed while a call waited for a connection")
         finally:
             self._waiting -= 1
+            self._wait_seconds += time.monotonic() - begun
 
     def release(self, place: Place[L]) -> None:
         """Takes a connection back whose last answer was read to its end."""
@@ -178,7 +195,7 @@ class Pool(Generic[L]):
                 place = Place[L](self._generation)
                 self._lent.add(place)
             try:
-                place.link = self._connect()
+                place.link = self._opened()
             except BaseException:
                 self._gone(place)
                 raise
@@ -210,9 +227,21 @@ class Pool(Generic[L]):
                 self._filling = False
 
     def stats(self) -> PoolStats:
-        """In use, idle, waiting."""
+        """What the pool holds and did."""
         with self._lock:
-            return PoolStats(in_use=len(self._lent), idle=len(self._idle), waiting=self._waiting)
+            in_use, idle = len(self._lent), len(self._idle)
+            return PoolStats(
+                in_use=in_use,
+                idle=idle,
+                waiting=self._waiting,
+                limit=self._most,
+                created=self._created,
+                closed=max(0, self._created - in_use - idle),
+                failed=self._failed,
+                waits=self._waits,
+                wait_timeouts=self._wait_timeouts,
+                wait_seconds=self._wait_seconds,
+            )
 
     def close(self) -> None:
         """Closes what is idle now and the rest when it comes back; wakes those who wait."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from statekeep.backend import PoolStats
 from statekeep.errors import AccessDenied, OutcomeUnknown, Unavailable
+from statekeep.usage import PoolStats
 
 from statekeep_redis.config import RedisConfig
 from statekeep_redis.driver import Command, Link, Reply, ask_sentinel, connect, server_name
@@ -162,7 +162,7 @@ class Single:
         self._server.pool.fill()
 
     def pool_stats(self) -> PoolStats:
-        """In use, idle, waiting."""
+        """See `Usage.pool`."""
         return self._server.pool.stats()
 
     def close(self) -> None:

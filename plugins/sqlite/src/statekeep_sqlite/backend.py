@@ -10,6 +10,7 @@ from statekeep.backend import LARGE_VALUE_BYTES, Backend, BackendStats, Capabili
 from statekeep.clock import now_micros
 from statekeep.errors import ConfigError, Unavailable, Unsupported
 from statekeep.model import DeferredMessage, Entry, Outcome, Page, Record, RecordKind, Transaction
+from statekeep.usage import Usage
 
 from statekeep_sqlite import integrity, messages, reads, scans, schema, upkeep, writes
 from statekeep_sqlite.config import SqliteConfig
@@ -139,6 +140,10 @@ class SqliteBackend(Backend):
                 f"SQLite file {self._database.path} was removed or replaced while in use: what is "
                 "written now is lost; open it again"
             )
+
+    def usage(self) -> Usage:
+        """See `Backend.usage`."""
+        return Usage(pool=self._database.pool_stats())
 
     def stats(self) -> BackendStats:
         """See `Backend.stats`."""

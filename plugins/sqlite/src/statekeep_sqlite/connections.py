@@ -21,8 +21,8 @@ from typing import cast
 from weakref import WeakSet
 
 from statekeep import fork
-from statekeep.backend import PoolStats
 from statekeep.errors import Closed, PoolTimeout, StorageError, Unavailable
+from statekeep.usage import PoolStats
 
 from statekeep_sqlite.failures import translate
 from statekeep_sqlite.location import Location
@@ -104,6 +104,8 @@ class Connections:
         self._open_lock = threading.Lock()
         self._forking: list[threading.Lock | WriterLock] = []
         self._waiting: set[int] = set()
+        self._waits = self._wait_timeouts = 0
+        self._wait_seconds = 0.0
         self._draining = False
         self._closed = False
         self._unsafe = False
@@ -114,7 +116,14 @@ class Connections:
         alive, idle = len(self._alive), len(self._idle)
         writing = self._write_lock.busy()
         idle += self._writer is not None and not writing
-        return PoolStats(in_use=max(alive - idle, 0), idle=idle, waiting=len(self._waiting))
+        return PoolStats(
+            in_use=max(alive - idle, 0),
+            idle=idle,
+            waiting=len(self._waiting),
+            waits=self._waits,
+            wait_timeouts=self._wait_timeouts,
+            wait_seconds=self._wait_seconds,
+        )
 
     def close(self) -> None:
         """Closes what is idle now, and what is in use when it comes back."""
@@ -167,12 +176,16 @@ class Connections:
         )
 
     def _wait_for_writer(self) -> None:
+        begun = time.monotonic()
+        self._waits += 1
         self._waiting.add(threading.get_ident())
         try:
             acquired = self._write_lock.acquire(timeout=self._busy_timeout / 1000)
         finally:
             self._waiting.discard(threading.get_ident())
+            self._wait_seconds += time.monotonic() - begun
         if not acquired:
+            self._wait_timeouts += 1
             raise PoolTimeout(
                 f"SQLite file {self.path}: other threads of this process were writing for "
                 f"{self._busy_timeout} ms (busy_timeout); nothing was applied"
