@@ -23,7 +23,7 @@ def tables() -> dict[str, str]:
     """The table of every installed plugin, by its kind and name."""
     registry = Registry()
     found = {"compression": table(CompressionConfig), "cache": table(CacheConfig)}
-    for shelf in (registry.backends, registry.compressors, registry.caches):
+    for shelf in registry.shelves:
         for name, offer in shelf.offers.items():
             found[f"{shelf.kind}/{name}"] = table(offer.plugin.config)
     return found

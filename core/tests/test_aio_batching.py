@@ -333,8 +333,8 @@ async def test_a_cached_hit_does_not_leave_the_loop() -> None:
             assert set(await immediately(storage.values.get_many(["k"]))) == {"k"}
         gate.release()
         assert await storage.values.get_many(["k", "missing"]) != {}
-        details = (await storage.stats()).details
-        assert (details["cache.key_value.hits"], details["cache.key_value.misses"]) == (7, 2)
+        cache = storage.usage().caches["key_value"]
+        assert (cache.hits, cache.misses) == (7, 2)
         await storage.values.put("k", b"w")
         entry = await storage.values.get("k")
         assert entry is not None and entry.value == b"w"

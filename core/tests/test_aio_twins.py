@@ -23,8 +23,9 @@ TWINS = [
     (Deferred, aio.AsyncDeferred),
     (UnitOfWork, aio.AsyncUnitOfWork),
 ]
-NEVER_AWAITED = {"transaction", *(name for name in dir(UnitOfWork) if not name.startswith("_"))}
-"""What collects and sends nothing."""
+COLLECTED = {name for name in dir(UnitOfWork) if not name.startswith("_")}
+NEVER_AWAITED = {"transaction", "usage", *COLLECTED}
+"""What asks no store."""
 
 METHODS = [
     (ours, twin, name)

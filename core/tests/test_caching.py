@@ -12,7 +12,6 @@ from threading import Event, Semaphore, Thread, current_thread
 
 import pytest
 import statekeep
-from attrs import fields
 from statekeep import Entry, Storage, VersionConflict
 from statekeep.cache import CacheStats
 from statekeep.errors import ConfigError, OutcomeUnknown
@@ -182,15 +181,15 @@ def test_a_bytearray_that_is_changed_later_changes_nothing(storage: Storage) -> 
     assert entry.value == b"one"
 
 
-def test_the_counters_are_among_the_stats(storage: Storage) -> None:
+def test_the_counters_are_in_stats_and_usage(storage: Storage) -> None:
     """Hits, misses, evictions and sizes, for each kind."""
     storage.values.put("k", b"12345")
     storage.values.get("k")
     storage.values.get("k")
-    details = storage.stats().details
-    counters = {each.name: details[f"cache.key_value.{each.name}"] for each in fields(CacheStats)}
-    assert counters == {"hits": 1, "misses": 1, "evictions": 0, "size": 1, "bytes": 5}
-    assert details["cache.key_set.size"] == 0
+    caches = storage.stats().caches
+    assert caches["key_value"] == CacheStats(hits=1, misses=1, evictions=0, size=1, bytes=5)
+    assert caches["key_set"] == CacheStats()
+    assert storage.usage().caches == caches
 
 
 class Stepwise(Layer):

@@ -19,6 +19,7 @@ from statekeep.backend import (
     BackendStats,
     Capabilities,
     KindStats,
+    Target,
 )
 from statekeep.errors import (
     AccessDenied,
@@ -122,6 +123,7 @@ __all__ = [
     "Storage",
     "StorageConfig",
     "StorageError",
+    "Target",
     "Transaction",
     "Unavailable",
     "UnitOfWork",

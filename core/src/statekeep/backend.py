@@ -86,6 +86,28 @@ class BackendStats(Usage):
     details: Mapping[str, int | float | str] = field(factory=dict)
 
 
+@frozen
+class Target:
+    """Where a store is, as its config says; for those who watch, so without secrets.
+
+    Attributes:
+        system: the database, by OpenTelemetry's names: `redis`, `postgresql`, `mysql`, `sqlite`.
+        address: the host, the path of a socket or file, or several hosts with commas.
+        port: of the host, where there is one.
+        namespace: what the server divides its data by: database and schema, index.
+    """
+
+    system: str
+    address: str | None = None
+    port: int | None = None
+    namespace: str | None = None
+
+    def __str__(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        namespace = "" if self.namespace is None else f"/{self.namespace}"
+        return f"{self.address or self.system}{port}{namespace}"
+
+
 class Backend(ABC):
     """A store of key-values, key-sets and deferred messages.
 
@@ -102,6 +124,11 @@ class Backend(ABC):
     @abstractmethod
     def capabilities(self) -> Capabilities:
         """What this backend, as configured, promises."""
+
+    @property
+    def target(self) -> Target:
+        """Where the store is."""
+        return Target("other")
 
     @abstractmethod
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:

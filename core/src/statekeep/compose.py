@@ -11,6 +11,9 @@ from statekeep.config import CacheConfig, CompressionConfig, StorageConfig
 from statekeep.errors import PluginError
 from statekeep.layers.caching import CachingLayer
 from statekeep.layers.compression import CompressionLayer
+from statekeep.layers.metrics import MetricsLayer
+from statekeep.layers.observing import ObservingLayer
+from statekeep.metrics import Recorder
 from statekeep.registry import Registry, default_registry
 from statekeep.storage import Storage
 
@@ -22,22 +25,28 @@ def compose(config: StorageConfig, registry: Registry | None = None) -> Storage:
         PluginError: a config object belongs to no installed plugin.
         StorageError: the backend could not be opened; what was opened is closed again.
     """
-    backend = assemble(config, registry)
+    recorder = Recorder()
+    backend = assemble(config, registry, recorder)
     try:
         backend.setup()
-        return Storage(backend)
+        return Storage(backend, recorder)
     except BaseException:
         backend.close()
         raise
 
 
-def assemble(config: StorageConfig, registry: Registry | None = None) -> Backend:
+def assemble(
+    config: StorageConfig, registry: Registry | None = None, recorder: Recorder | None = None
+) -> Backend:
     """The layers over the backend, top to bottom; nothing is opened yet."""
     registry = registry or default_registry()
+    recorder = recorder or Recorder()
     plugin = registry.offering(registry.backends, config.backend)
     backend: Backend = plugin.factory(config.backend)
     try:
-        return _cached(_compressed(backend, config.compression, registry), config.cache, registry)
+        compressed = _compressed(backend, config.compression, registry)
+        cached = _cached(compressed, config.cache, registry)
+        return _observed(MetricsLayer(cached, recorder), config, registry)
     except BaseException:
         backend.close()
         raise
@@ -80,3 +89,14 @@ def _cached(backend: Backend, config: CacheConfig | None, registry: Registry) ->
         for options in (config.key_value, config.key_set)
     )
     return CachingLayer(backend, values, sets)
+
+
+def _observed(backend: Backend, config: StorageConfig, registry: Registry) -> Backend:
+    if not config.observers:
+        return backend
+    observers = [
+        registry.offering(registry.observers, options).factory(options)
+        for options in config.observers
+    ]
+    name = registry.offering(registry.backends, config.backend).name
+    return ObservingLayer(backend, observers, name)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from statekeep.backend import BackendStats
+from statekeep.backend import BackendStats, Target
 from statekeep.usage import Usage
 
 
@@ -24,11 +24,11 @@ class Watched(Protocol):
         """The backend's name in the config, such as `postgres`."""
 
     @property
-    def server(self) -> str:
-        """Where the store is, for people: `db.internal:5432/app`, a file; without secrets."""
+    def target(self) -> Target:
+        """Where the store is."""
 
     def usage(self) -> Usage:
-        """What this process did and holds; asks no store, and never waits."""
+        """What this process did and holds; asks no store and never waits, even when closed."""
 
     def stats(self) -> BackendStats:
         """Records and bytes by kind, besides; asks the store, which may take long."""
@@ -71,6 +71,8 @@ class CallEnd:
 class CallObserver(Observer):
     """An observer that is told of every call, in the thread and the context that makes it.
 
+    Where calls of several tasks travel together (`statekeep.aio`), that is one call in a thread of
+    statekeep's own, without a context. A call that travels alone has the context of its caller.
     What these methods raise is logged once and forgotten: watching disturbs no call.
     """
 

@@ -177,7 +177,7 @@ class Registry:
             self.broken.append(Broken(entry_point.name, source, error))
 
     def _ask(self, plugin: object, source: str) -> None:
-        shelves = {f"{PROJECT}_{shelf.kind}s": shelf for shelf in self._shelves}
+        shelves = {f"{PROJECT}_{shelf.kind}s": shelf for shelf in self.shelves}
         for caller in self._manager.get_hookcallers(plugin) or ():
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is plugin:
@@ -186,7 +186,8 @@ class Registry:
                         shelves[caller.name].put(offer, source)
 
     @property
-    def _shelves(self) -> tuple[Shelf[Any], ...]:
+    def shelves(self) -> tuple[Shelf[Any], ...]:
+        """What there is, by kind."""
         return (self.backends, self.compressors, self.caches, self.observers)
 
     def _find(self, shelf: Shelf[P], name: str) -> P:

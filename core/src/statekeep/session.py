@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 
 from statekeep import validate
 from statekeep.backend import Backend
-from statekeep.errors import LeaseLost, VersionConflict
+from statekeep.errors import LeaseLost, StorageError, VersionConflict
+from statekeep.metrics import Recorder
 from statekeep.model import (
     Committed,
     Conflict,
     DeferredMessage,
+    Failed,
     KeyValueRecord,
     Operation,
     Outcome,
@@ -32,10 +34,11 @@ NOTHING_TO_DO = Committed({})
 class Session:
     """A backend as the application surfaces see it."""
 
-    __slots__ = ("backend", "max_value_bytes")
+    __slots__ = ("backend", "max_value_bytes", "recorder")
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, recorder: Recorder | None = None) -> None:
         self.backend = backend
+        self.recorder = recorder or Recorder()
         self.max_value_bytes = backend.capabilities.max_value_bytes
 
     def commit(self, operations: Iterable[Operation]) -> Committed:
@@ -90,11 +93,16 @@ def raise_unless_committed(outcome: Outcome) -> Committed:
     """The `Committed` outcome, or the error that any other one stands for."""
     if isinstance(outcome, Committed):
         return outcome
-    if isinstance(outcome, Conflict):
-        if outcome.current:
-            raise VersionConflict(outcome.current, outcome.lost)
-        raise LeaseLost(outcome.lost)
-    raise outcome.error
+    raise error_of(outcome)
+
+
+def error_of(outcome: Conflict | Failed) -> StorageError:
+    """What the caller of a transaction that was not applied is told."""
+    if isinstance(outcome, Failed):
+        return outcome.error
+    if outcome.current:
+        return VersionConflict(outcome.current, outcome.lost)
+    return LeaseLost(outcome.lost)
 
 
 def _content(record: KeyValueRecord | DeferredMessage) -> tuple[bytes, str]:

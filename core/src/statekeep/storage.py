@@ -6,9 +6,11 @@ from types import TracebackType
 
 from statekeep.backend import Backend, BackendStats, Capabilities
 from statekeep.deferred import Deferred
+from statekeep.metrics import Recorder
 from statekeep.session import Session
 from statekeep.sets import KeySets
 from statekeep.unit import UnitOfWork
+from statekeep.usage import Usage
 from statekeep.values import KeyValues
 
 
@@ -24,9 +26,9 @@ class Storage:
         deferred: deferred messages.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, recorder: Recorder | None = None) -> None:
         self._backend = backend
-        self._session = Session(backend)
+        self._session = Session(backend, recorder)
         self.values = KeyValues(self._session)
         self.sets = KeySets(self._session)
         self.deferred = Deferred(self._session)
@@ -41,6 +43,11 @@ class Storage:
         """The composed backend, for tools that work record by record; applications need it not."""
         return self._backend
 
+    @property
+    def recorder(self) -> Recorder:
+        """Where calls are counted, for another surface over the same backend."""
+        return self._session.recorder
+
     def transaction(self) -> UnitOfWork:
         """A block that collects operations and commits them at its end, all or nothing."""
         return UnitOfWork(self._session)
@@ -53,8 +60,15 @@ class Storage:
         """
         self._backend.ping()
 
+    def usage(self) -> Usage:
+        """What this process did so far, and holds: times of calls, errors, pool, caches.
+
+        It asks no store, and takes no longer than adding up.
+        """
+        return self._backend.usage()
+
     def stats(self) -> BackendStats:
-        """Connections, records and bytes. Counting may read every record."""
+        """`usage()`, and what is in the store: records and bytes. May read every record."""
         return self._backend.stats()
 
     def purge(self) -> int:

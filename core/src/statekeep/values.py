@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from statekeep import validate
 from statekeep.errors import VersionConflict
+from statekeep.metrics import Recorder
 from statekeep.model import Committed, Delete, Entry, KeyValueRecord, Operation, Put, RecordKind
 from statekeep.session import Session
 
@@ -97,7 +98,7 @@ class KeyValues:
         Raises:
             VersionConflict: another writer came first at every attempt.
         """
-        update = Update(key, ttl, attempts)
+        update = Update(key, ttl, attempts, self._session.recorder)
         while True:
             seen = self.get(key)
             changed = function(None if seen is None else seen.value)
@@ -116,7 +117,8 @@ class KeyValues:
 class Update:
     """What `update` does between its calls: what to write, what came of it, whether to go on."""
 
-    def __init__(self, key: str, ttl: timedelta | None, attempts: int) -> None:
+    def __init__(self, key: str, ttl: timedelta | None, attempts: int, recorder: Recorder) -> None:
+        self._recorder = recorder
         self._key = key
         self._ttl = ttl
         self._attempts = validate.limit(attempts, name="attempts")
@@ -139,4 +141,5 @@ class Update:
         first, longest = BACKOFF
         most = min(first * 2.0 ** min(self._attempt, 20), longest)
         self._attempt += 1
+        self._recorder.retried()
         return random.random() * most

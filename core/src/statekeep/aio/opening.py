@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import statekeep
 from statekeep.aio.session import in_thread
 from statekeep.aio.storage import AsyncStorage
-from statekeep.backend import Backend
+from statekeep.storage import Storage
 
 if TYPE_CHECKING:
     from statekeep.config import StorageConfig
@@ -44,17 +44,18 @@ class Opening:
 
     async def _opened(self) -> AsyncStorage:
         try:
-            return AsyncStorage(await in_thread(self._composed))
+            opened = await in_thread(self._composed)
+            return AsyncStorage(opened.backend, opened.recorder)
         except asyncio.CancelledError:
             self._abandoned = True
             raise
 
-    def _composed(self) -> Backend:
+    def _composed(self) -> Storage:
         """In a thread: connecting takes time."""
         storage = statekeep.open(self._source, **self._overrides)
         if self._abandoned:  # cancelled meanwhile: nobody would ever close it
             storage.close()
-        return storage.backend
+        return storage
 
 
 def open(

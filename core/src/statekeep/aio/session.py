@@ -16,6 +16,7 @@ from statekeep.backend import Backend
 from statekeep.combining.calls import LATE_SECONDS, Call, Lane, Read, Single, Write
 from statekeep.combining.combiner import Combiner, Counters
 from statekeep.errors import Closed, OutcomeUnknown, Unsupported
+from statekeep.metrics import Recorder
 from statekeep.model import Committed, Entry, Operation, Record, RecordKind
 from statekeep.session import NOTHING_TO_DO, PAGE, Session, raise_unless_committed
 
@@ -40,11 +41,13 @@ class AsyncSession:
 
     Attributes:
         backend: the composed backend.
+        recorder: where calls are counted.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, recorder: Recorder | None = None) -> None:
         self.backend = backend
-        self._session = Session(backend)
+        self._session = Session(backend, recorder)
+        self.recorder = self._session.recorder
         self._combiner = Combiner(backend, self._delivered)
         self._loop: AbstractEventLoop | None = None
         self._scheduled = self._watching = False

@@ -13,7 +13,9 @@ from statekeep.aio.twins import twin_of
 from statekeep.aio.unit import AsyncUnitOfWork
 from statekeep.aio.values import AsyncKeyValues
 from statekeep.backend import Backend, BackendStats, Capabilities
+from statekeep.metrics import Recorder
 from statekeep.storage import Storage
+from statekeep.usage import Usage
 
 
 @twin_of(Storage)
@@ -29,9 +31,9 @@ class AsyncStorage:
         deferred: deferred messages.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, recorder: Recorder | None = None) -> None:
         self._backend = backend
-        self._session = AsyncSession(backend)
+        self._session = AsyncSession(backend, recorder)
         self.values = AsyncKeyValues(self._session)
         self.sets = AsyncKeySets(self._session)
         self.deferred = AsyncDeferred(self._session)
@@ -46,6 +48,11 @@ class AsyncStorage:
         """The composed backend, for tools that work record by record; applications need it not."""
         return self._backend
 
+    @property
+    def recorder(self) -> Recorder:
+        """Where calls are counted, for another surface over the same backend."""
+        return self._session.recorder
+
     def transaction(self) -> AsyncUnitOfWork:
         """See `Storage.transaction`."""
         return AsyncUnitOfWork(self._session)
@@ -53,6 +60,10 @@ class AsyncStorage:
     async def ping(self) -> None:
         """See `Storage.ping`."""
         await self._session.call(self._backend.ping)
+
+    def usage(self) -> Usage:
+        """See `Storage.usage`."""
+        return self._backend.usage()
 
     async def stats(self) -> BackendStats:
         """See `Storage.stats`."""

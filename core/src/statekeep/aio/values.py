@@ -68,7 +68,7 @@ class AsyncKeyValues:
         attempts: int = UPDATE_ATTEMPTS,
     ) -> Entry | None:
         """See `KeyValues.update`."""
-        update = Update(key, ttl, attempts)
+        update = Update(key, ttl, attempts, self._session.recorder)
         while True:
             seen = await self.get(key)
             changed = function(None if seen is None else seen.value)

@@ -87,12 +87,14 @@ class Call:
     def backend(self, *, cache: bool = True) -> Iterator[Backend]:
         """The composed backend, not yet set up.
 
+        Nobody observes it: a port for an application's metrics is not this program's.
+
         Args:
             cache: whether with the cache that the config asks for.
         """
         from statekeep.compose import assemble
 
-        config = self.load()
+        config = evolve(self.load(), observers=())
         backend = assemble(config if cache else evolve(config, cache=None))
         try:
             yield backend

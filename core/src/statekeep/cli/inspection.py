@@ -7,20 +7,21 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import typer
+from attrs import asdict
 
 from statekeep.cli.call import Call, command, group
 from statekeep.cli.exits import NO, OK
 from statekeep.cli.output import Row
 
 if TYPE_CHECKING:
-    from statekeep.registry import Registry, Shelf
+    from statekeep.registry import Registry
 
 config_app = group("config", "The config in use.")
 PLUGIN_COLUMNS = ("kind", "name", "distribution", "version", "aliases", "status", "cause")
 
 
 def plugins(call: Call) -> int:
-    """List the backends, compressors and caches that are installed.
+    """List the backends, compressors, caches and observers that are installed.
 
     Exit code 1 where one is broken, or two have the same name.
     """
@@ -57,7 +58,7 @@ def stats(call: Call) -> None:
         kind.value: {"records": each.records, "bytes": each.bytes}
         for kind, each in found.kinds.items()
     }
-    pool = {name: getattr(found.pool, name) for name in ("in_use", "idle", "waiting")}
+    pool = asdict(found.pool)
     whole = {
         "kinds": kinds,
         "stored_bytes": found.stored_bytes,
@@ -87,8 +88,7 @@ def _flat(tree: dict[str, Any], path: str = "") -> Row:
 
 
 def _plugins(registry: Registry) -> Iterator[Row]:
-    shelves: tuple[Shelf[Any], ...] = (registry.backends, registry.compressors, registry.caches)
-    for shelf in shelves:
+    for shelf in registry.shelves:
         for name, offer in sorted(shelf.offers.items()):
             yield _plugin(
                 shelf.kind, name, offer.source, aliases=list(getattr(offer.plugin, "aliases", ()))

@@ -24,6 +24,11 @@ def settings(config: StorageConfig, registry: Registry) -> dict[str, Any]:
         names = {registry.offering(registry.caches, each).name for each in given.values()}
         found["cache"] = {"type": ", ".join(names)}
         found["cache"] |= {kind: masked(options) for kind, options in given.items()}
+    if config.observers:
+        found["observers"] = {
+            registry.offering(registry.observers, options).name: masked(options)
+            for options in config.observers
+        }
     return {name: _plain(value) for name, value in found.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from statekeep.backend import Backend, BackendStats, Capabilities
+from statekeep.backend import Backend, BackendStats, Capabilities, Target
 from statekeep.findings import Finding
 from statekeep.model import (
     DeferredMessage,
@@ -33,6 +33,11 @@ class Layer(Backend):
     def capabilities(self) -> Capabilities:
         """Those of the backend inside."""
         return self.inner.capabilities
+
+    @property
+    def target(self) -> Target:
+        """That of the backend inside."""
+        return self.inner.target
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from attrs import asdict, evolve
+from attrs import evolve
 
 from statekeep import fork
 from statekeep.backend import Backend, BackendStats, Capabilities
@@ -20,6 +20,7 @@ from statekeep.cache import Cache, CacheStats
 from statekeep.clock import now_micros, to_micros
 from statekeep.layers.base import Layer
 from statekeep.model import Add, Entry, Outcome, Remove, Transaction, value_key
+from statekeep.usage import Usage
 
 V = TypeVar("V")
 
@@ -155,16 +156,16 @@ class CachingLayer(Layer):
             self.forget(values, sets)
 
     def stats(self) -> BackendStats:
-        """See `Backend.stats`; the caches' counters are among the details."""
-        found = self.inner.stats()
-        caches = {"cache.key_value": self._values, "cache.key_set": self._sets}
-        counters = {
-            f"{name}.{counter}": count
-            for name, tickets in caches.items()
-            if tickets is not None
-            for counter, count in asdict(tickets.stats()).items()
-        }
-        return evolve(found, details={**found.details, **counters})
+        """See `Backend.stats`, with the caches' counters."""
+        return evolve(self.inner.stats(), caches=self._caches())
+
+    def usage(self) -> Usage:
+        """See `Backend.usage`, with the caches' counters."""
+        return evolve(self.inner.usage(), caches=self._caches())
+
+    def _caches(self) -> dict[str, CacheStats]:
+        both = {"key_value": self._values, "key_set": self._sets}
+        return {name: tickets.stats() for name, tickets in both.items() if tickets is not None}
 
     def forget(self, values: Iterable[str], sets: Iterable[str]) -> None:
         """Drops cached entries and sets, and bars reads under way from putting them back."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 from attrs import evolve
 
 from statekeep import envelope
-from statekeep.backend import Backend, Capabilities
+from statekeep.backend import Backend, BackendStats, Capabilities
 from statekeep.compressor import Compressor
 from statekeep.envelope import unwrap
 from statekeep.layers.base import Layer
@@ -28,6 +28,7 @@ from statekeep.model import (
     with_operations,
     with_value,
 )
+from statekeep.usage import CompressionStats, Usage
 
 
 class CompressionLayer(Layer):
@@ -51,6 +52,8 @@ class CompressionLayer(Layer):
         self._compressor = find(name) if name else None
         self._head = envelope.prefix(name)
         self._min_size = min_size
+        # Added to without a lock: `+=` of a number at hand is one step for the interpreter.
+        self._written = self._written_stored = self._read = self._read_stored = 0
 
     @property
     def capabilities(self) -> Capabilities:
@@ -61,9 +64,14 @@ class CompressionLayer(Layer):
         """See `Backend.get_many`."""
         found = self.inner.get_many(keys)
         find, limit = self._find, self._limit
+        plain = stored = 0
         for key, entry in found.items():
             value = unwrap(key, entry.value, find, limit)
+            stored += len(entry.value)
+            plain += len(value)
             found[key] = Entry(value, entry.version, entry.expires)
+        self._read += plain
+        self._read_stored += stored
         return found
 
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
@@ -85,6 +93,22 @@ class CompressionLayer(Layer):
                 with_operations(tuple([self._close(each) for each in transaction.operations]))
                 for transaction in transactions
             ]
+        )
+
+    def stats(self) -> BackendStats:
+        """See `Backend.stats`, with what compression gained."""
+        return evolve(self.inner.stats(), compression=self._sizes())
+
+    def usage(self) -> Usage:
+        """See `Backend.usage`, with what compression gained."""
+        return evolve(self.inner.usage(), compression=self._sizes())
+
+    def _sizes(self) -> CompressionStats:
+        return CompressionStats(
+            written=self._written,
+            written_stored=self._written_stored,
+            read=self._read,
+            read_stored=self._read_stored,
         )
 
     def _close(self, operation: Operation) -> Operation:
@@ -114,18 +138,28 @@ class CompressionLayer(Layer):
         return record
 
     def _open_entry(self, key: str, entry: Entry) -> Entry:
-        value = unwrap(key, entry.value, self._find, self._limit)
-        return Entry(value, entry.version, entry.expires)
+        return Entry(self._unwrap(key, entry.value), entry.version, entry.expires)
 
     def _open_message(self, message: DeferredMessage) -> DeferredMessage:
         key = _payload_key(message.name)
-        payload = unwrap(key, message.payload, self._find, self._limit)
-        return evolve(message, payload=payload)
+        return evolve(message, payload=self._unwrap(key, message.payload))
+
+    def _unwrap(self, key: str, stored: bytes) -> bytes:
+        value = unwrap(key, stored, self._find, self._limit)
+        plain, size = len(value), len(stored)
+        self._read += plain
+        self._read_stored += size
+        return value
 
     def _wrap(self, key: str, value: bytes) -> bytes:
         if self._compressor is None or len(value) < self._min_size:
-            return envelope.wrap(key, value)
-        return envelope.wrap_compressed(key, value, self._head, self._compressor)
+            stored = envelope.wrap(key, value)
+        else:
+            stored = envelope.wrap_compressed(key, value, self._head, self._compressor)
+        plain, size = len(value), len(stored)
+        self._written += plain
+        self._written_stored += size
+        return stored
 
 
 def _payload_key(name: tuple[str, str]) -> str:

@@ -16,6 +16,7 @@ from statekeep.backend import (
     BackendStats,
     Capabilities,
     KindStats,
+    Target,
 )
 from statekeep.clock import now_micros
 from statekeep.errors import Closed, Unavailable
@@ -58,6 +59,11 @@ class MemoryBackend(Backend):
     def capabilities(self) -> Capabilities:
         """Nothing durable, nothing shared; everything else."""
         return CAPABILITIES
+
+    @property
+    def target(self) -> Target:
+        """See `Backend.target`."""
+        return Target("memory")
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""

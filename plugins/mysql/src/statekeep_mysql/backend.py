@@ -13,6 +13,7 @@ from statekeep.backend import (
     Backend,
     BackendStats,
     Capabilities,
+    Target,
 )
 from statekeep.clock import duration_micros
 from statekeep.errors import ConfigError
@@ -55,6 +56,12 @@ class MysqlBackend(Backend):
             max_value_bytes=self._database.max_value_bytes,
             max_connections=self._config.maximum_pool_size,
         )
+
+    @property
+    def target(self) -> Target:
+        """See `Backend.target`."""
+        config = self._config
+        return Target("mysql", config.host, config.port, config.database)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""

@@ -12,6 +12,7 @@ from statekeep.backend import (
     Backend,
     BackendStats,
     Capabilities,
+    Target,
 )
 from statekeep.clock import duration_micros
 from statekeep.errors import ConfigError
@@ -55,6 +56,13 @@ class PostgresBackend(Backend):
     def capabilities(self) -> Capabilities:
         """Everything."""
         return self._capabilities
+
+    @property
+    def target(self) -> Target:
+        """See `Backend.target`."""
+        config = self._config
+        namespace = f"{config.database}|{config.schema}"
+        return Target("postgresql", config.host, config.port, namespace)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""

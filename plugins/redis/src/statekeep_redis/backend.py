@@ -14,6 +14,7 @@ from statekeep.backend import (
     Backend,
     BackendStats,
     Capabilities,
+    Target,
 )
 from statekeep.clock import duration_micros
 from statekeep.errors import (
@@ -86,6 +87,11 @@ class RedisBackend(Backend):
     def capabilities(self) -> Capabilities:
         """As durable as the server is configured to be; in a Cluster, atomic within a slot."""
         return self._capabilities
+
+    @property
+    def target(self) -> Target:
+        """See `Backend.target`."""
+        return Target("redis", *self._config.where(), str(self._config.database))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`: one `MGET`, in a Cluster one for each slot."""

@@ -148,6 +148,15 @@ class RedisConfig:
         """The timeout as sockets want it."""
         return self.timeout / 1000
 
+    def where(self) -> tuple[str, int | None]:
+        """Host and port; or the socket, or the Sentinels' or nodes' addresses, and None."""
+        if self.host is not None:
+            return self.host, self.port
+        if self.unix_socket is not None:
+            return self.unix_socket, None
+        several = self.sentinel_addresses() or self.node_addresses()
+        return ",".join(f"{host}:{port}" for host, port in several), None
+
     def sentinel_addresses(self) -> tuple[tuple[str, int], ...]:
         """Hosts and ports of the Sentinels."""
         return addresses(self.sentinels, DEFAULT_SENTINEL_PORT)

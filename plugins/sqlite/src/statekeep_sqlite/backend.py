@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from statekeep.backend import LARGE_VALUE_BYTES, Backend, BackendStats, Capabilities
+from statekeep.backend import LARGE_VALUE_BYTES, Backend, BackendStats, Capabilities, Target
 from statekeep.clock import now_micros
 from statekeep.errors import ConfigError, Unavailable, Unsupported
 from statekeep.model import DeferredMessage, Entry, Outcome, Page, Record, RecordKind, Transaction
@@ -67,6 +67,11 @@ class SqliteBackend(Backend):
     def capabilities(self) -> Capabilities:
         """Everything; durable unless `synchronous` says otherwise."""
         return self._capabilities
+
+    @property
+    def target(self) -> Target:
+        """See `Backend.target`."""
+        return Target("sqlite", self._database.path)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""

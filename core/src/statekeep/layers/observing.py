@@ -1,0 +1,203 @@
+"""The layer that observers sit in: it opens and closes them, and tells them of every call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from time import perf_counter
+from typing import Any, TypeVar
+
+from statekeep.backend import Backend, BackendStats
+from statekeep.layers.base import Layer
+from statekeep.model import (
+    Committed,
+    DeferredMessage,
+    Entry,
+    Outcome,
+    Page,
+    Record,
+    RecordKind,
+    Transaction,
+)
+from statekeep.naming import load_of, operation_of
+from statekeep.observer import CallEnd, CallObserver, Observer
+from statekeep.session import error_of
+
+T = TypeVar("T")
+
+log = logging.getLogger("statekeep.observers")
+
+
+class ObservingLayer(Layer):
+    """Tells, in the thread and context of the caller, and changes nothing.
+
+    Args:
+        inner: what is watched.
+        observers: who watches; each is opened by `setup` and closed by `close`.
+        name: the backend's name.
+    """
+
+    def __init__(self, inner: Backend, observers: Iterable[Observer], name: str) -> None:
+        super().__init__(inner)
+        self._all = tuple(observers)
+        self._observers = tuple(each for each in self._all if isinstance(each, CallObserver))
+        self._opened: list[Observer] = []
+        self._complained: set[int] = set()
+        self.backend_name = name
+
+    def setup(self) -> None:
+        """See `Backend.setup`; then the observers begin."""
+        self.inner.setup()
+        for observer in self._all:
+            if observer not in self._opened:
+                observer.opened(self)
+                self._opened.append(observer)
+
+    def close(self) -> None:
+        """Closes the observers, which may have a last question, and then what is inside."""
+        try:
+            for observer in reversed(self._all):
+                try:
+                    observer.close()
+                except Exception:
+                    self._complain(observer)
+        finally:
+            self.inner.close()
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """See `Backend.get_many`."""
+        name = "get" if len(keys) == 1 else "get_many"
+        return self._observed(name, len(keys), lambda: self.inner.get_many(keys))
+
+    def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
+        """See `Backend.members_many`."""
+        name = "members" if len(keys) == 1 else "members_many"
+        return self._observed(name, len(keys), lambda: self.inner.members_many(keys))
+
+    def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
+        """See `Backend.peek`: a call only where it answers."""
+        return self._peeked("get", "get_many", keys, self.inner.peek)
+
+    def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
+        """See `Backend.peek_members`."""
+        return self._peeked("members", "members_many", keys, self.inner.peek_members)
+
+    def members(self, key: str, *, limit: int, cursor: str | None) -> Page[bytes]:
+        """See `Backend.members`."""
+        return self._observed(
+            "page", None, lambda: self.inner.members(key, limit=limit, cursor=cursor)
+        )
+
+    def contains(self, key: str, members: Sequence[bytes]) -> frozenset[bytes]:
+        """See `Backend.contains`."""
+        return self._observed("contains", len(members), lambda: self.inner.contains(key, members))
+
+    def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
+        """See `Backend.claim`."""
+        return self._observed(
+            "claim", None, lambda: self.inner.claim(queue, limit=limit, lease=lease)
+        )
+
+    def scan(
+        self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
+    ) -> Page[Record]:
+        """See `Backend.scan`."""
+        return self._observed(
+            "scan",
+            None,
+            lambda: self.inner.scan(kind, prefix=prefix, limit=limit, cursor=cursor),
+        )
+
+    def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+        """See `Backend.commit`."""
+        records, _ = load_of(transactions)
+        return self._observed(
+            operation_of(transactions),
+            records,
+            lambda: self.inner.commit(transactions),
+            _refusal,
+        )
+
+    def ping(self) -> None:
+        """See `Backend.ping`."""
+        self._observed("ping", 0, self.inner.ping)
+
+    def stats(self) -> BackendStats:
+        """See `Backend.stats`."""
+        return self._observed("stats", 0, self.inner.stats)
+
+    def purge(self) -> int:
+        """See `Backend.purge`."""
+        return self._observed("purge", 0, self.inner.purge)
+
+    def _observed(
+        self,
+        operation: str,
+        records: int | None,
+        call: Callable[[], T],
+        refusal: Callable[[T], BaseException | None] = lambda answer: None,
+    ) -> T:
+        """The answer of a call.
+
+        Args:
+            operation: what the call is.
+            records: how many it concerns; None for as many as the answer has.
+            call: makes it.
+            refusal: the error that an answer stands for.
+        """
+        tokens = [self._begun(observer, operation) for observer in self._observers]
+        begun = perf_counter()
+        try:
+            answer = call()
+        except BaseException as error:
+            self._ended(CallEnd(operation, perf_counter() - begun, records or 0, error), tokens)
+            raise
+        taken = perf_counter() - begun
+        count = _length(answer) if records is None else records
+        self._ended(CallEnd(operation, taken, count, refusal(answer)), tokens)
+        return answer
+
+    def _peeked(
+        self, one: str, several: str, keys: Sequence[str], peek: Callable[[Sequence[str]], T | None]
+    ) -> T | None:
+        begun = perf_counter()
+        found = peek(keys)
+        if found is not None:
+            operation = one if len(keys) == 1 else several
+            end = CallEnd(operation, perf_counter() - begun, len(keys), None)
+            self._ended(end, [self._begun(each, operation) for each in self._observers])
+        return found
+
+    def _begun(self, observer: CallObserver, operation: str) -> Any:
+        try:
+            return observer.begun(operation)
+        except Exception:
+            self._complain(observer)
+            return None
+
+    def _ended(self, end: CallEnd, tokens: Sequence[Any]) -> None:
+        """The last to begin is the first to end, as what they opened is nested."""
+        for observer, token in zip(reversed(self._observers), reversed(tokens), strict=True):
+            try:
+                observer.ended(end, token)
+            except Exception:
+                self._complain(observer)
+
+    def _complain(self, observer: Observer) -> None:
+        if id(observer) not in self._complained:
+            self._complained.add(id(observer))
+            log.exception(
+                "observer %s failed; further failures of it are not logged", type(observer).__name__
+            )
+
+
+def _length(answer: Any) -> int:
+    return len(answer.items) if isinstance(answer, Page) else len(answer)
+
+
+def _refusal(outcomes: Sequence[Outcome]) -> BaseException | None:
+    """The error of a single transaction that was not applied."""
+    if len(outcomes) == 1 and not isinstance(outcomes[0], Committed):
+        return error_of(outcomes[0])
+    return None
