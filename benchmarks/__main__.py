@@ -26,6 +26,7 @@ from benchmarks import (
     report,
     scale,
     servers,
+    watching,
 )
 from benchmarks.harness import QUICK, Benchmark, Plan, Result, Workshop, run
 
@@ -81,6 +82,7 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "aio-postgres": aio.postgres_tasks,
         "aio-sqlite": aio.sqlite_tasks,
     },
+    "watching": {"watching": watching.watching},
     "importing": {"importing": importing.importing},
 }
 BENCHMARKS = {name: made for group in GROUPS.values() for name, made in group.items()}
