@@ -22,7 +22,7 @@ RANKS = [
     {"values", "sets", "deferred", "unit", "layers", "registry", "combining"},
     {"storage", "structure", "sources"},
     {"config"},
-    {"compose"},
+    {"compose", "census"},
     {"aio"},
     {"testing"},
     {"cli"},

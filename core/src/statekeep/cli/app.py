@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from statekeep import __version__
-from statekeep.cli import check, deferred, dictionary, inspection, listing, sets, values
+from statekeep.cli import check, counting, deferred, dictionary, inspection, listing, sets, values
 from statekeep.cli.call import group
 from statekeep.cli.exits import MEANINGS, guarded
 
@@ -66,6 +66,7 @@ app.add_typer(sets.app)
 app.add_typer(deferred.app)
 app.add_typer(dictionary.app)
 check.add_to(app)
+counting.add_to(app)
 inspection.add_to(app)
 
 

@@ -1,4 +1,4 @@
-"""`plugins`, `config show`, `stats`, `purge`: what there is, without changing a record."""
+"""`plugins`, `config show`, `purge`: what there is, without changing a record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import typer
-from attrs import asdict
 
 from statekeep.cli.call import Call, command, group
 from statekeep.cli.exits import NO, OK
@@ -47,27 +46,6 @@ def show(call: Call) -> None:
         call.out.line(f"# from {source}\n{as_toml(found)}")
 
 
-def stats(call: Call) -> None:
-    """Count records, bytes and connections.
-
-    Counting may take a while in a large store.
-    """
-    with call.storage() as storage:
-        found = storage.stats()
-    kinds = {
-        kind.value: {"records": each.records, "bytes": each.bytes}
-        for kind, each in found.kinds.items()
-    }
-    pool = asdict(found.pool)
-    whole = {
-        "kinds": kinds,
-        "stored_bytes": found.stored_bytes,
-        "pool": pool,
-        "details": dict(found.details),
-    }
-    call.out.record(whole if call.out.as_json else _flat(whole))
-
-
 def purge(call: Call) -> None:
     """Remove expired values now, and print how many there were."""
     with call.storage() as storage:
@@ -76,15 +54,6 @@ def purge(call: Call) -> None:
         call.out.record({"purged": count})
     else:
         call.out.line(str(count))
-
-
-def _flat(tree: dict[str, Any], path: str = "") -> Row:
-    """Nested tables as dotted names; `kinds` and `details` go without saying."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        below = path if name in ("kinds", "details") else f"{path}{name}."
-        flat |= _flat(value, below) if isinstance(value, dict) else {f"{path}{name}": value}
-    return flat
 
 
 def _plugins(registry: Registry) -> Iterator[Row]:
@@ -115,5 +84,4 @@ def add_to(app: typer.Typer) -> None:
     command(app, "plugins")(plugins)
     command(config_app, "show")(show)
     app.add_typer(config_app)
-    command(app, "stats")(stats)
     command(app, "purge")(purge)

@@ -19,7 +19,9 @@ Row = Mapping[str, Any]
 CHUNK = 500
 """Rows that are laid out together on a terminal: so a list of any length needs little memory."""
 
-RIGHT = frozenset({"version", "size", "attempt", "records", "bytes"})
+RIGHT = frozenset(
+    ("version", "size", "attempt", "records", "bytes", "messages", "ready", "held", "oldest")
+)
 """Columns of numbers."""
 
 NONE = "-"

@@ -61,6 +61,11 @@ def iso(when: datetime | None) -> str | None:
     return None if when is None else when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def seconds(time: timedelta | None) -> float | None:
+    """A length of time in seconds; None stays None."""
+    return None if time is None else time.total_seconds()
+
+
 def encoded(data: bytes) -> tuple[str, str]:
     """Bytes as a text and what it is: `utf-8`, or `base64` where they are no text."""
     try:
