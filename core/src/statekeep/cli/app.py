@@ -17,6 +17,7 @@ from statekeep import __version__
 from statekeep.cli import check, counting, deferred, dictionary, inspection, listing, sets, values
 from statekeep.cli.call import group
 from statekeep.cli.exits import MEANINGS, guarded
+from statekeep.cli.top import command as top
 
 PROGRAM = "statekeep"
 
@@ -68,6 +69,7 @@ app.add_typer(dictionary.app)
 check.add_to(app)
 counting.add_to(app)
 inspection.add_to(app)
+top.add_to(app)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,0 +1,153 @@
+"""What the store says of itself, asked over and over: how soon it answers, and what is in it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from attrs import evolve, field, frozen
+
+from statekeep.backend import Backend, BackendStats
+from statekeep.census import QueueDepth, queues
+from statekeep.cli.top.exposition import Exported, added_up, fetch
+from statekeep.errors import StorageError, Unavailable
+
+PROBE_KEY = "statekeep-top-probe"
+"""A key that nobody writes: reading it costs the store what a read costs."""
+
+REST = 10
+"""How many times as long as a count took nobody counts: it loads the store."""
+
+
+@frozen
+class Counted:
+    """What is in the store, when it was last counted; nothing was yet where `stats` is None.
+
+    Attributes:
+        stats: records and bytes.
+        queues: how deep they are.
+        at: when that was, by `time.monotonic()`.
+        error: why the latest count failed; empty where it did not.
+    """
+
+    stats: BackendStats | None = None
+    queues: Sequence[QueueDepth] = ()
+    at: float = 0.0
+    error: str = ""
+
+
+@frozen(kw_only=True)
+class Sample:
+    """Everything at one moment.
+
+    Attributes:
+        at: by `time.monotonic()`.
+        time: by the clock of this machine.
+        ping: seconds that the store took to answer; None where it did not.
+        get: seconds for a read of one key.
+        counted: what is in the store.
+        exported: what processes tell of themselves.
+        errors: what could not be asked, and why.
+    """
+
+    at: float
+    time: datetime
+    ping: float | None
+    get: float | None
+    counted: Counted
+    exported: Exported
+    errors: Sequence[str] = ()
+
+
+class Counting:
+    """Counts in a thread of its own: it may take long, and the view goes on meanwhile."""
+
+    def __init__(self, backend: Backend, interval: float) -> None:
+        self._backend = backend
+        self._interval = interval
+        self._stopped, self._tried = threading.Event(), threading.Event()
+        self.latest = Counted()
+        self.first: Counted | None = None
+        self._thread = threading.Thread(target=self._run, name="statekeep-top", daemon=True)
+
+    def start(self) -> None:
+        """Begins with a count."""
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Returns when the first count is there, or has failed."""
+        self._tried.wait()
+
+    def stop(self) -> None:
+        """Ends after the count under way, which nobody waits for."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            begun = time.monotonic()
+            try:
+                stats, found = self._backend.stats(), queues(self._backend)
+                self.latest = Counted(stats, found, time.monotonic())
+                self.first = self.first or self.latest
+            except StorageError as error:
+                self.latest = evolve(self.latest, error=str(error))
+            self._tried.set()
+            self._stopped.wait(max(self._interval, REST * (time.monotonic() - begun)))
+
+
+@frozen
+class Sampler:
+    """Takes samples.
+
+    Attributes:
+        backend: the store.
+        urls: where processes export their numbers.
+        counting: what counts the records.
+    """
+
+    backend: Backend
+    urls: Sequence[str]
+    counting: Counting = field(eq=False)
+
+    def sample(self) -> Sample:
+        """How everything is now."""
+        errors: list[str] = []
+        ping = self._timed(self.backend.ping, errors)
+        get = None if ping is None else self._timed(self._get, errors)
+        exported = self._exported(errors)
+        counted = self.counting.latest
+        if counted.error:
+            errors.append(f"counting: {counted.error}")
+        return Sample(
+            at=time.monotonic(),
+            time=datetime.now(UTC),
+            ping=ping,
+            get=get,
+            counted=counted,
+            exported=exported,
+            errors=tuple(dict.fromkeys(errors)),
+        )
+
+    def _get(self) -> None:
+        self.backend.get_many((PROBE_KEY,))
+
+    def _exported(self, errors: list[str]) -> Exported:
+        texts: list[str] = []
+        for url in self.urls:
+            try:
+                texts.append(fetch(url))
+            except Unavailable as error:
+                errors.append(str(error))
+        return added_up(texts)
+
+    @staticmethod
+    def _timed(action: Callable[[], object], errors: list[str]) -> float | None:
+        begun = time.perf_counter()
+        try:
+            action()
+        except StorageError as error:
+            errors.append(str(error))
+            return None
+        return time.perf_counter() - begun
