@@ -9,7 +9,7 @@ import gzip
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -20,6 +20,7 @@ from statekeep import cursors
 from statekeep.backend import Backend
 from statekeep.clock import from_micros, now_micros, to_micros
 from statekeep.errors import InvalidArgument, StorageError
+from statekeep.findings import Finding, Severity
 from statekeep.model import (
     Acknowledge,
     Add,
@@ -46,6 +47,7 @@ from statekeep.model import (
     Schedule,
     Transaction,
 )
+from statekeep.usage import PoolStats, Usage
 from statekeep_memory.backend import MemoryBackend
 from statekeep_memory.state import Applied, State
 
@@ -1170,6 +1172,62 @@ class StatsForgetMessages(Planted):
         stats = super().stats()
         kinds = {k: v for k, v in stats.kinds.items() if k is not RecordKind.DEFERRED}
         return evolve(stats, kinds=kinds)
+
+
+@caught_by("test_watching_usage_and_target_ask_no_store")
+class UsageAsksTheStore(Planted):
+    """A scrape that comes late fails."""
+
+    def usage(self) -> Usage:
+        return super().stats()
+
+
+@caught_by("test_watching_the_pool_adds_up")
+class PoolCountsDown(Planted):
+    """What is given back twice is idle twice."""
+
+    given_back = 0
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        self.given_back += 1
+        return super().get_many(keys)
+
+    def usage(self) -> Usage:
+        return Usage(pool=PoolStats(in_use=-self.given_back, idle=2 * self.given_back))
+
+
+@caught_by("test_watching_stats_have_the_pool_too")
+class LimitInUsageOnly(Planted):
+    """stats() knows nothing of the pool."""
+
+    def usage(self) -> Usage:
+        return Usage(pool=PoolStats(limit=10))
+
+
+@caught_by("test_watching_an_examination_changes_nothing")
+class ExaminesByClaiming(Planted):
+    """Looks for stuck messages by taking them."""
+
+    def examine(self) -> Iterable[Finding]:
+        for message in list(self._state.messages.values()):
+            self.commit([Transaction((Cancel(*message.name),))])
+        return ()
+
+
+@caught_by("test_watching_findings_say_what_to_do")
+class FindingsWithoutMeaning(Planted):
+    """Says that something is wrong, and not what follows."""
+
+    def examine(self) -> Iterable[Finding]:
+        return (Finding("memory", Severity.PROBLEM, "it is full"),)
+
+
+@caught_by("test_watching_a_closed_backend_is_not_examined")
+class ExaminesWhenClosed(Planted):
+    """Tells what was true when it was open."""
+
+    def examine(self) -> Iterable[Finding]:
+        return (Finding("memory", Severity.GOOD, "plenty"),)
 
 
 @caught_by("test_processes_unshared_store_is_private")

@@ -27,6 +27,7 @@ from statekeep.testing.transactions import TransactionsTests
 from statekeep.testing.undo import UndoTests
 from statekeep.testing.values import ValuesTests
 from statekeep.testing.versions import VersionsTests
+from statekeep.testing.watching import WatchingTests
 
 
 class BackendConformance(
@@ -48,6 +49,7 @@ class BackendConformance(
     ClaimsTests,
     RestoreTests,
     LifecycleTests,
+    WatchingTests,
     ThreadsTests,
     ForksTests,
     InterruptsTests,
