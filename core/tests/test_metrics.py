@@ -133,6 +133,10 @@ async def test_tasks_are_counted_as_what_travelled() -> None:
         assert written == 1 + 10 + conflicts
         assert usage.retries == conflicts > 0
         assert (await storage.stats()).retries == usage.retries
+        assert usage.calls["task_write"].count == written
+        assert usage.calls["task_write"].slowest >= usage.calls["task_write"].p50 > 0
+        await storage.ping()
+        assert storage.usage().calls["task_other"].count == 2  # with stats
 
 
 def test_compression_tells_what_it_gained() -> None:

@@ -112,6 +112,12 @@ WRITES = (*COMMITS.values(), TRANSACTION, BATCH)
 """One operation that is committed alone has its own name, several together are a `transaction`,
 and several transactions in one call, as `statekeep.aio` sends them, a `batch`."""
 
+TASK_READ, TASK_WRITE, TASK_OTHER = "task_read", "task_write", "task_other"
+"""What tasks of `statekeep.aio` waited for, from the call to its answer: the time in a queue and
+what travelled with it are in it. What the store itself took is counted beside it as any call is."""
+
+TASKS = (TASK_READ, TASK_WRITE, TASK_OTHER)
+
 
 class Recorder:
     """The calls of one storage, by operation; a forked child begins at zero.
@@ -123,7 +129,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.series: Mapping[str, Series] = {
-            name: Series(writes=name in WRITES) for name in (*READS, *WRITES)
+            name: Series(writes=name in WRITES) for name in (*READS, *WRITES, *TASKS)
         }
         self.retries = 0
         fork.register(self)

@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from time import perf_counter
 from typing import Any, ParamSpec, TypeVar
 
 from statekeep.backend import Backend
 from statekeep.combining.calls import LATE_SECONDS, Call, Lane, Read, Single, Write
 from statekeep.combining.combiner import Combiner, Counters
 from statekeep.errors import Closed, OutcomeUnknown, Unsupported
-from statekeep.metrics import Recorder
+from statekeep.metrics import MOST_QUEUED, TASK_OTHER, TASK_READ, TASK_WRITE, Recorder
 from statekeep.model import Committed, Entry, Operation, Record, RecordKind
 from statekeep.session import NOTHING_TO_DO, PAGE, Session, raise_unless_committed
 
@@ -48,6 +49,8 @@ class AsyncSession:
         self.backend = backend
         self._session = Session(backend, recorder)
         self.recorder = self._session.recorder
+        names = {Read: TASK_READ, Write: TASK_WRITE, Single: TASK_OTHER}
+        self._waited = {kind: self.recorder.series[name] for kind, name in names.items()}
         self._combiner = Combiner(backend, self._delivered)
         self._loop: AbstractEventLoop | None = None
         self._scheduled = self._watching = False
@@ -210,7 +213,15 @@ class AsyncSession:
         """In a thread of the combiner."""
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._wake, calls)
+            self._loop.call_soon_threadsafe(self._answered, calls)
+
+    def _answered(self, calls: Sequence[Call]) -> None:
+        """Notes how long tasks waited for these, which travelled together, and wakes them."""
+        now, series = perf_counter(), self._waited[type(calls[0])]
+        series.queued.extend([(now - call.begun, 1, 0) for call in calls])
+        if len(series.queued) > MOST_QUEUED:
+            series.settle()
+        self._wake(calls)
 
     def _wake(self, calls: Sequence[Call]) -> None:
         loop = self._loop

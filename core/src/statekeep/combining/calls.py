@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
 from itertools import chain
 from operator import attrgetter
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from statekeep.errors import (
@@ -50,16 +51,18 @@ class Call:
 
     Attributes:
         waiter: whoever is told of the end; the combiner does not look at it.
+        begun: when it was made, by `time.perf_counter()`.
         bytes: about what it holds in memory until then.
         space: what it takes of the room in a batch of its lane.
         sent: it left the queue, so it may have been carried out.
         withdrawn: nobody waits for it any more, and it was not sent.
     """
 
-    __slots__ = ("answer", "bytes", "error", "sent", "space", "waiter", "withdrawn")
+    __slots__ = ("answer", "begun", "bytes", "error", "sent", "space", "waiter", "withdrawn")
 
     def __init__(self, bytes: int = CALL_BYTES, space: float = 1.0) -> None:
         self.waiter: Any = None
+        self.begun = perf_counter()
         self.bytes = bytes
         self.space = space
         self.answer: Any = None
