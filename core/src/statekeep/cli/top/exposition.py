@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from math import isinf
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -58,13 +59,18 @@ class Calls:
         )
 
     def quantile(self, part: float) -> float | None:
-        """What this part of the calls took at most, in seconds: the bound of its bucket."""
-        bounds = sorted(self.buckets)
-        if not self.count:
-            return None
-        rank = part * self.count
-        finite = [le for le in bounds if le != float("inf")]
-        return next((le for le in finite if self.buckets[le] >= rank), max(finite, default=None))
+        """What this part of the calls took at most, in seconds; None where there are none.
+
+        Within a bucket times are taken for evenly spread, as Prometheus's histogram_quantile does.
+        """
+        rank, lower, below = part * self.count, 0.0, 0.0
+        for bound in sorted(self.buckets):
+            count = self.buckets[bound]
+            if count > below and count >= rank:
+                inside = (rank - below) / (count - below)
+                return lower if isinf(bound) else lower + (bound - lower) * inside
+            lower, below = (lower, below) if isinf(bound) else (bound, count)
+        return None
 
 
 @frozen

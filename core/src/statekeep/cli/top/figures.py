@@ -12,6 +12,7 @@ from statekeep.cli.counting import queue_row
 from statekeep.cli.text import iso
 from statekeep.cli.top.exposition import Calls, Exported
 from statekeep.cli.top.samples import Counted, Sample
+from statekeep.metrics import TASKS
 
 HISTORY = 60
 BARS = "▁▂▃▄▅▆▇█"
@@ -86,7 +87,7 @@ class History:
         elapsed = max(sample.at - before.at, 1e-9)
         calls = _calls(sample.exported, before.exported, elapsed)
         self.pings.append(sample.ping or 0.0)
-        self.rates.append(sum(each.rate for each in calls.values()))
+        self.rates.append(sum(each.rate for name, each in calls.items() if name not in TASKS))
         return Figures(
             sample=sample,
             calls=dict(sorted(calls.items(), key=lambda pair: -pair[1].rate)),
