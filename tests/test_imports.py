@@ -18,7 +18,7 @@ RANKS = [
     {"backend", "observer", "logs", "cursors", "updates", "compressor", "pool"},
     {"naming"},
     {"metrics"},
-    {"envelope", "session", "sql"},
+    {"envelope", "session", "sql", "foreign", "infinitic"},
     {"values", "sets", "deferred", "unit", "layers", "registry", "combining"},
     {"storage", "structure", "sources"},
     {"config"},

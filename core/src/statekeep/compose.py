@@ -44,8 +44,9 @@ def assemble(
     plugin = registry.offering(registry.backends, config.backend)
     backend: Backend = plugin.factory(config.backend)
     try:
-        compressed = _compressed(backend, config.compression, registry)
-        cached = _cached(compressed, config.cache, registry)
+        if plugin.envelopes:
+            backend = _compressed(backend, config.compression, registry)
+        cached = _cached(backend, config.cache, registry)
         return _observed(MetricsLayer(cached, recorder), config, registry)
     except BaseException:
         backend.close()

@@ -34,6 +34,9 @@ class BackendPlugin:
         aliases: other names of the table and schemes of the URL.
         read_url: the options that a URL states; the default reads host, port, username,
             password and database from where URLs have them.
+        envelopes: whether values are kept in envelopes (`statekeep.envelope`), compressed as the
+            config says; False where the store is another program's, whose values are handed out
+            as they are.
     """
 
     name: str
@@ -41,6 +44,7 @@ class BackendPlugin:
     factory: Callable[[Any], Backend]
     aliases: tuple[str, ...] = ()
     read_url: UrlReader | None = None
+    envelopes: bool = True
 
 
 @frozen(kw_only=True)

@@ -140,7 +140,7 @@ def _from_url(url: str, find: FindBackend) -> Source:
             "the URL cannot be parsed: it must look like scheme://user:password@host:port/database "
             "with a port from 0 to 65535, and / @ : in user or password percent-encoded"
         ) from None
-    plugin = find(parts.scheme.replace("-", "_"))
+    plugin = find(parts.scheme.replace("-", "_").replace("+", "_"))
     options = dict((plugin.read_url or server_options)(parts))
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     storage: dict[str, Any] = {name: query.pop(name) for name in STORAGE_OPTIONS if name in query}

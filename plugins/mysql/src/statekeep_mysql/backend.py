@@ -32,9 +32,9 @@ from statekeep.usage import Usage
 from statekeep_mysql import creation, scans, schema, upkeep, writes
 from statekeep_mysql.config import MysqlConfig
 from statekeep_mysql.database import Database
-from statekeep_mysql.driver import Connection, Rows
+from statekeep_mysql.driver import Connection
 from statekeep_mysql.names import Names
-from statekeep_mysql.statements import SNAPSHOT, Statements
+from statekeep_mysql.statements import Statements
 
 CAPABILITIES = Capabilities(durable=True, shared=True, max_value_bytes=LARGE_VALUE_BYTES)
 
@@ -70,7 +70,7 @@ class MysqlBackend(Backend):
             rows = self._database.query(self._statements.get(key))
             return {key: entry(key, *rows[0])} if rows else {}
         found: dict[str, Entry] = {}
-        for name, *row in self._rows(self._statements.get_many(keys)):
+        for name, *row in self._database.rows(self._statements.get_many(keys)):
             key = name.decode()
             found[key] = entry(key, *row)
         return found
@@ -78,7 +78,7 @@ class MysqlBackend(Backend):
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
         found: dict[str, list[bytes]] = {key: [] for key in keys}
-        for key, member in self._rows(self._statements.members_many(keys)):
+        for key, member in self._database.rows(self._statements.members_many(keys)):
             found[key.decode()].append(member)
         return {key: frozenset(members) for key, members in found.items()}
 
@@ -93,7 +93,7 @@ class MysqlBackend(Backend):
     def contains(self, key: str, members: Sequence[bytes]) -> frozenset[bytes]:
         """See `Backend.contains`."""
         return frozenset(
-            member for (member,) in self._rows(self._statements.contains(key, members))
+            member for (member,) in self._database.rows(self._statements.contains(key, members))
         )
 
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
@@ -167,15 +167,6 @@ class MysqlBackend(Backend):
     def close(self) -> None:
         """See `Backend.close`."""
         self._database.close()
-
-    def _rows(self, statements: Sequence[str]) -> Rows:
-        """The rows of several statements, which see one instant."""
-        if not statements:
-            return ()
-        if len(statements) == 1:
-            return self._database.query(statements[0])
-        results = self._database.read((*SNAPSHOT, *statements, "COMMIT"))
-        return [row for result in results for row in result.rows]
 
 
 def _since(message: DeferredMessage) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attrs import frozen
+from statekeep.infinitic import create_option, undecodable_option
 from statekeep.options import OptionError, at_least, between, not_blank, one_of, option, positive
 from statekeep.sql.addresses import host_problem
 
@@ -103,3 +104,19 @@ class MysqlConfig:
             raise OptionError(
                 "ssl_mode", "must be required, verify_ca or verify_identity to use a certificate"
             )
+
+
+@frozen(kw_only=True)
+class InfiniticMysqlConfig(MysqlConfig):
+    """Where Infinitic keeps its state: options and defaults of `mysql`, but only for reading."""
+
+    deferred_table: str = option(
+        "deferred_message_storage", "not read: Infinitic keeps no such table", identifier
+    )
+    create: bool = create_option()
+    target_server_type: str = option(
+        "any",
+        "which servers will do: a replica is as good for reading; primary passes over it",
+        one_of("primary", "any"),
+    )
+    undecodable: str = undecodable_option()

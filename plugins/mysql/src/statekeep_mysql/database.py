@@ -13,6 +13,7 @@ from statekeep_mysql.config import MysqlConfig
 from statekeep_mysql.dialect import settings
 from statekeep_mysql.dialer import Dialer
 from statekeep_mysql.driver import Connection, Result, Rows
+from statekeep_mysql.statements import SNAPSHOT
 
 PACKET_OVERHEAD = 2**16
 """Room in a packet for everything but a value: its key, and the statements around it."""
@@ -59,6 +60,15 @@ class Database(Calls[Connection]):
     def read(self, statements: Sequence[str]) -> list[Result]:
         """The results of statements that change nothing."""
         return self.reading(lambda connection: connection.run(statements))
+
+    def rows(self, statements: Sequence[str]) -> Rows:
+        """The rows of several statements that change nothing, and see one instant."""
+        if not statements:
+            return ()
+        if len(statements) == 1:
+            return self.query(statements[0])
+        results = self.read((*SNAPSHOT, *statements, "COMMIT"))
+        return [row for result in results for row in result.rows]
 
     @contextmanager
     def patient(self) -> Iterator[Connection]:

@@ -7,7 +7,7 @@ from statekeep.backend import Backend
 from statekeep.hookspecs import BackendPlugin
 from statekeep.sql.addresses import read_url
 
-from statekeep_mysql.config import MysqlConfig
+from statekeep_mysql.config import InfiniticMysqlConfig, MysqlConfig
 
 
 def _backend(config: MysqlConfig) -> Backend:
@@ -16,9 +16,15 @@ def _backend(config: MysqlConfig) -> Backend:
     return MysqlBackend(config)
 
 
+def _infinitic(config: InfiniticMysqlConfig) -> Backend:
+    from statekeep_mysql.infinitic import InfiniticMysql
+
+    return InfiniticMysql(config)
+
+
 @hookimpl
 def statekeep_backends() -> list[BackendPlugin]:
-    """The backend `mysql`."""
+    """The backend `mysql`, and `infinitic_mysql`, which reads what Infinitic wrote."""
     return [
         BackendPlugin(
             name="mysql",
@@ -26,5 +32,13 @@ def statekeep_backends() -> list[BackendPlugin]:
             factory=_backend,
             aliases=("mariadb",),
             read_url=read_url,
-        )
+        ),
+        BackendPlugin(
+            name="infinitic_mysql",
+            config=InfiniticMysqlConfig,
+            factory=_infinitic,
+            aliases=("infinitic_mariadb",),
+            read_url=read_url,
+            envelopes=False,
+        ),
     ]

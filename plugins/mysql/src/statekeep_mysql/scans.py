@@ -24,7 +24,7 @@ SELECT {columns},n FROM (
     SELECT {order},n FROM (
         SELECT {order},COUNT(*) OVER () AS n,
             SUM(size) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)-size AS earlier
-        FROM (SELECT {order},size FROM {table} FORCE INDEX (PRIMARY) WHERE {range}
+        FROM (SELECT {order},{size} AS size FROM {table} FORCE INDEX (PRIMARY) WHERE {range}
             ORDER BY {order} LIMIT {limit}) AS found
     ) AS measured WHERE earlier<{bytes}
 ) AS kept JOIN {table} USING ({order}) ORDER BY {order}
@@ -52,12 +52,12 @@ def scan(
         last = keys[limit - 1] if len(keys) > limit else None
         return _page(scope, tuple(KeySetRecord(key) for key in keys[:limit]), last)
     if kind is RecordKind.KEY_VALUE:
-        rows, more = _cut(database.query(_values(names, prefix, behind, limit + 1)), limit)
+        rows, more = cut(database.query(_values(names, prefix, behind, limit + 1)), limit)
         records = tuple(
             KeyValueRecord(key.decode(), entry(key.decode(), *row)) for key, *row, _ in rows
         )
         return _page(scope, records, records[-1].key if more else None)
-    rows, more = _cut(database.query(_messages(names, prefix, behind, limit + 1)), limit)
+    rows, more = cut(database.query(_messages(names, prefix, behind, limit + 1)), limit)
     messages = tuple(decoded(row[:-1]) for row in rows)
     return _page(scope, messages, "\0".join(messages[-1].name) if more else None)
 
@@ -68,7 +68,7 @@ def decoded(row: tuple[Any, ...]) -> Any:
     return message((queue.decode(), id.decode(), due, payload, token.decode(), attempt, visible))
 
 
-def _cut(rows: Rows, limit: int) -> tuple[Rows, bool]:
+def cut(rows: Rows, limit: int) -> tuple[Rows, bool]:
     """The rows of a page, and whether others follow; the last column is how many were found."""
     if len(rows) > limit:
         return rows[:limit], True
@@ -101,7 +101,13 @@ def _messages(names: Names, prefix: str, behind: str | None, limit: int) -> str:
 
 def _records(table: str, columns: str, order: str, where: str, limit: int) -> str:
     return RECORDS.format(
-        columns=columns, order=order, table=table, range=where, limit=limit, bytes=PAGE_BYTES
+        columns=columns,
+        order=order,
+        size="size",
+        table=table,
+        range=where,
+        limit=limit,
+        bytes=PAGE_BYTES,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attrs import frozen
+from statekeep.infinitic import create_option, undecodable_option
 from statekeep.options import OptionError, at_least, between, not_blank, one_of, option, positive
 from statekeep.sql.addresses import host_problem
 
@@ -88,3 +89,19 @@ class PostgresConfig:
             raise OptionError("password_file", "say either password or password_file, not both")
         if self.sslkey is not None and self.sslcert is None:
             raise OptionError("sslkey", "is of no use without sslcert")
+
+
+@frozen(kw_only=True)
+class InfiniticPostgresConfig(PostgresConfig):
+    """Where Infinitic keeps its state: options and defaults of `postgres`, but only for reading."""
+
+    deferred_table: str = option(
+        "deferred_message_storage", "not read: Infinitic keeps no such table", identifier
+    )
+    create: bool = create_option()
+    target_session_attrs: str = option(
+        "any",
+        "which servers will do: a standby is as good for reading; read-write passes over it",
+        one_of("read-write", "any"),
+    )
+    undecodable: str = undecodable_option()

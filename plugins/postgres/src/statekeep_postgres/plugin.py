@@ -7,7 +7,7 @@ from statekeep.backend import Backend
 from statekeep.hookspecs import BackendPlugin
 from statekeep.sql.addresses import read_url
 
-from statekeep_postgres.config import PostgresConfig
+from statekeep_postgres.config import InfiniticPostgresConfig, PostgresConfig
 
 
 def _backend(config: PostgresConfig) -> Backend:
@@ -16,9 +16,15 @@ def _backend(config: PostgresConfig) -> Backend:
     return PostgresBackend(config)
 
 
+def _infinitic(config: InfiniticPostgresConfig) -> Backend:
+    from statekeep_postgres.infinitic import InfiniticPostgres
+
+    return InfiniticPostgres(config)
+
+
 @hookimpl
 def statekeep_backends() -> list[BackendPlugin]:
-    """The backend `postgres`."""
+    """The backend `postgres`, and `infinitic_postgres`, which reads what Infinitic wrote."""
     return [
         BackendPlugin(
             name="postgres",
@@ -26,5 +32,13 @@ def statekeep_backends() -> list[BackendPlugin]:
             factory=_backend,
             aliases=("postgresql",),
             read_url=read_url,
-        )
+        ),
+        BackendPlugin(
+            name="infinitic_postgres",
+            config=InfiniticPostgresConfig,
+            factory=_infinitic,
+            aliases=("infinitic_postgresql",),
+            read_url=read_url,
+            envelopes=False,
+        ),
     ]

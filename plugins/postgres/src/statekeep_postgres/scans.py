@@ -53,16 +53,16 @@ def scan(
         return _page(scope, tuple(KeySetRecord(name) for name in names[:limit]), last)
     if kind is RecordKind.KEY_VALUE:
         statement, bounds = _range(statements, kind, prefix, behind)
-        rows, more = _cut(database.read(statement, *bounds, limit + 1), limit)
+        rows, more = cut(database.read(statement, *bounds, limit + 1), limit)
         records = tuple(KeyValueRecord(row[0], entry(*row[:4])) for row in rows)
         return _page(scope, records, rows[-1][0] if more else None)
     statement, bounds = _messages(statements, prefix, behind)
-    rows, more = _cut(database.read(statement, *bounds, limit + 1), limit)
+    rows, more = cut(database.read(statement, *bounds, limit + 1), limit)
     name = f"{rows[-1][0]}\0{rows[-1][1]}" if more else None
     return _page(scope, tuple(message(row[:-1]) for row in rows), name)
 
 
-def _cut(rows: Rows, limit: int) -> tuple[Rows, bool]:
+def cut(rows: Rows, limit: int) -> tuple[Rows, bool]:
     """The rows of a page, and whether others follow; the last column is how many were found."""
     if len(rows) > limit:
         return rows[:limit], True
