@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 from statekeep.errors import AccessDenied
+from statekeep.infinitic import undecodable_option
 from statekeep.options import OptionError, at_least, not_blank, option, positive
 
 DEFAULT_PORT = 6379
@@ -56,6 +57,10 @@ def _prefix(value: str) -> str | None:
 
 def _port(value: int) -> str | None:
     return None if 0 < value < 65536 else "must be > 0 and < 65536"
+
+
+def _no_nodes(value: Any) -> str | None:
+    return "must be empty: Infinitic keeps its state in one server" if value else None
 
 
 def _most(value: int) -> str | None:
@@ -185,3 +190,15 @@ class RedisConfig:
                 )
             return os.environ[self.password_env]
         return self.password
+
+
+@frozen(kw_only=True)
+class InfiniticRedisConfig(RedisConfig):
+    """Where Infinitic keeps its state: options and defaults of `redis`, but only for reading."""
+
+    prefix: str = option(
+        "",
+        "what a key must begin with to be read; Infinitic's own begin with `workflow` and others",
+    )
+    nodes: Any = option((), "must be empty: Infinitic cannot write to a Cluster", _no_nodes)  # noqa: RUF009  # likewise
+    undecodable: str = undecodable_option()

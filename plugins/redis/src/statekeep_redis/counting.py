@@ -15,11 +15,22 @@ PAGE = 1000
 
 def count(place: Single | Cluster, scanner: Scanner) -> BackendStats:
     """Pool, records and bytes by kind, and what the servers say of themselves."""
+    memory, details = told(place)
+    return BackendStats(
+        pool=place.pool_stats(),
+        kinds={kind: _kind(scanner, kind) for kind in RecordKind},
+        stored_bytes=memory,
+        details=details,
+    )
+
+
+def told(place: Single | Cluster) -> tuple[int | None, dict[str, int | float | str]]:
+    """The memory that the servers use, and what else they say of themselves."""
     memory = 0
     details: dict[str, int | float | str] = {}
     for name, ask in place.servers():
         try:
-            told = dict(
+            said = dict(
                 line.split(":", 1)
                 for line in ask(("INFO", "everything")).decode().splitlines()
                 if ":" in line
@@ -27,16 +38,11 @@ def count(place: Single | Cluster, scanner: Scanner) -> BackendStats:
         except StorageError as error:
             details[f"{name} info"] = str(error)  # the ACL user may not ask
             continue
-        memory += int(told.get("used_memory", 0))
+        memory += int(said.get("used_memory", 0))
         for word in ("redis_version", "role", "maxmemory", "maxmemory_policy", "evicted_keys"):
-            if word in told:
-                details[f"{name} {word}"] = told[word]
-    return BackendStats(
-        pool=place.pool_stats(),
-        kinds={kind: _kind(scanner, kind) for kind in RecordKind},
-        stored_bytes=memory or None,
-        details=details,
-    )
+            if word in said:
+                details[f"{name} {word}"] = said[word]
+    return memory or None, details
 
 
 def _kind(scanner: Scanner, kind: RecordKind) -> KindStats:

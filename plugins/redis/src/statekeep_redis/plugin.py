@@ -12,7 +12,7 @@ from statekeep.errors import ConfigError
 from statekeep.hookspecs import BackendPlugin
 from statekeep.sources import server_options
 
-from statekeep_redis.config import RedisConfig
+from statekeep_redis.config import InfiniticRedisConfig, RedisConfig
 
 
 def _backend(config: RedisConfig) -> Backend:
@@ -21,10 +21,16 @@ def _backend(config: RedisConfig) -> Backend:
     return RedisBackend(config)
 
 
+def _infinitic(config: InfiniticRedisConfig) -> Backend:
+    from statekeep_redis.infinitic import InfiniticRedis
+
+    return InfiniticRedis(config)
+
+
 def read_url(parts: SplitResult) -> Mapping[str, Any]:
     """The options of `redis://` and of `rediss://`, which is the same with TLS."""
     options = server_options(parts)
-    if parts.scheme.lower() == "rediss":
+    if parts.scheme.lower().endswith("rediss"):
         asked = {value.lower() for value in parse_qs(parts.query).get("ssl", ())}
         if asked - {"true", "yes", "on", "1"}:
             raise ConfigError("storage.redis.ssl: a rediss:// URL is with TLS: write redis://")
@@ -35,7 +41,10 @@ def read_url(parts: SplitResult) -> Mapping[str, Any]:
 
 @hookimpl
 def statekeep_backends() -> list[BackendPlugin]:
-    """The backend `redis`; `rediss` is its URL scheme with TLS."""
+    """The backend `redis`, and `infinitic_redis`, which reads what Infinitic wrote.
+
+    Their URL schemes that end in `rediss` are with TLS.
+    """
     return [
         BackendPlugin(
             name="redis",
@@ -43,5 +52,13 @@ def statekeep_backends() -> list[BackendPlugin]:
             factory=_backend,
             aliases=("rediss",),
             read_url=read_url,
-        )
+        ),
+        BackendPlugin(
+            name="infinitic_redis",
+            config=InfiniticRedisConfig,
+            factory=_infinitic,
+            aliases=("infinitic_rediss",),
+            read_url=read_url,
+            envelopes=False,
+        ),
     ]

@@ -1,0 +1,89 @@
+"""Deployments of Infinitic on servers that a test starts, and storages that read them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from typing import Any
+
+import pytest
+import statekeep
+from statekeep import Storage
+
+from tests.infinitic.deployments import (
+    Deployment,
+    MysqlDeployment,
+    PostgresDeployment,
+    RedisDeployment,
+)
+from tests.servers.mysql import MysqlProcess
+from tests.servers.postgres import PostgresProcess
+from tests.servers.redis import RedisProcess
+
+Open = Callable[..., Storage]
+Deploy = Callable[..., Deployment]
+
+DATABASES = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresProcess]:
+    """A server; each test has a schema of its own."""
+    with PostgresProcess() as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[MysqlProcess]:
+    """A server; each test has a database of its own."""
+    with MysqlProcess() as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisProcess]:
+    """A server; each test has a numbered database of its own."""
+    with RedisProcess({"databases": "400"}) as process:
+        yield process
+
+
+@pytest.fixture
+def deploy(request: pytest.FixtureRequest) -> Iterator[Deploy]:
+    """Makes deployments: `deploy("mysql", versions=False)`; lets go of them after the test."""
+    with ExitStack() as stack:
+
+        def make(database: str, **options: Any) -> Deployment:
+            server = request.getfixturevalue(database)
+            made: Any
+            if database == "redis":
+                made = RedisDeployment(server, next(DATABASES), **options)
+            elif database == "mysql":
+                made = MysqlDeployment(server, f"d{uuid.uuid4().hex[:12]}", **options)
+            else:
+                made = PostgresDeployment(server, f"s{uuid.uuid4().hex[:12]}", **options)
+            stack.callback(made.client.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture(params=["postgres", "mysql", "redis"])
+def deployment(request: pytest.FixtureRequest, deploy: Deploy) -> Deployment:
+    """An empty one of each kind in turn."""
+    return deploy(request.param)
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    """Opens what reads a deployment: `opened(deployment, undecodable="as_stored")`."""
+    with ExitStack() as stack:
+
+        def make(deployment: Deployment, **options: Any) -> Storage:
+            url = deployment.url
+            for name, value in options.items():
+                url += f"{'&' if '?' in url else '?'}{name}={value}"
+            return stack.enter_context(statekeep.open(url))
+
+        yield make
