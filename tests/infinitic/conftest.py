@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -53,20 +54,30 @@ def redis() -> Iterator[RedisProcess]:
 def deploy(request: pytest.FixtureRequest) -> Iterator[Deploy]:
     """Makes deployments: `deploy("mysql", versions=False)`; lets go of them after the test."""
     with ExitStack() as stack:
+        yield partial(_made, request, stack)
 
-        def make(database: str, **options: Any) -> Deployment:
-            server = request.getfixturevalue(database)
-            made: Any
-            if database == "redis":
-                made = RedisDeployment(server, next(DATABASES), **options)
-            elif database == "mysql":
-                made = MysqlDeployment(server, f"d{uuid.uuid4().hex[:12]}", **options)
-            else:
-                made = PostgresDeployment(server, f"s{uuid.uuid4().hex[:12]}", **options)
-            stack.callback(made.client.close)
-            return made
 
-        yield make
+@pytest.fixture(scope="class")
+def lasting(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """The one that a class asks for, for all its tests."""
+    with ExitStack() as stack:
+        yield _made(request, stack, request.cls.database, **request.cls.options)
+
+
+def _made(
+    request: pytest.FixtureRequest, stack: ExitStack, kind: str, **options: Any
+) -> Deployment:
+    server = request.getfixturevalue(kind)
+    name = f"t{uuid.uuid4().hex[:12]}"
+    made: Any
+    if kind == "redis":
+        made = RedisDeployment(server, next(DATABASES), **options)
+    elif kind == "mysql":
+        made = MysqlDeployment(server, name, **options)
+    else:
+        made = PostgresDeployment(server, name, **options)
+    stack.callback(made.client.close)
+    return made
 
 
 @pytest.fixture(params=["postgres", "mysql", "redis"])

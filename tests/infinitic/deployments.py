@@ -149,10 +149,12 @@ class MysqlDeployment(Deployment):
         self.client = self.server.client(self.database, charset="utf8mb4")
         version = ", version BIGINT NOT NULL DEFAULT 1" if self.versions else ""
         self.run(
-            f"CREATE TABLE key_value_storage (id BIGINT AUTO_INCREMENT PRIMARY KEY, `key` {self.key}"
-            " NOT NULL UNIQUE, value LONGBLOB NOT NULL, last_update TIMESTAMP NOT NULL DEFAULT "
-            "CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, `value_size_in_KiB` BIGINT(20) "
-            f"GENERATED ALWAYS AS ((length(`value`) / 1024)) STORED{version}"
+            "CREATE TABLE key_value_storage (id BIGINT AUTO_INCREMENT PRIMARY KEY, "
+            f"`key` {self.key} NOT NULL UNIQUE, value LONGBLOB NOT NULL, "
+            "last_update TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP "
+            "ON UPDATE CURRENT_TIMESTAMP, "
+            "`value_size_in_KiB` BIGINT(20) GENERATED ALWAYS AS ((length(`value`) / 1024)) STORED"
+            f"{version}"
             f") ENGINE=InnoDB DEFAULT {self.charset}"
         )
         self.run("CREATE INDEX value_size_index ON key_value_storage (value_size_in_KiB)")

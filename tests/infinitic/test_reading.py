@@ -98,9 +98,7 @@ def test_versions_and_their_absence(deploy: Callable[..., Deployment], opened: O
 
 def versions(storage: Storage) -> dict[str, int]:
     found = {key: entry.version for key, entry in storage.values.scan()}
-    assert found == {
-        key: entry.version for key, entry in storage.values.get_many(found).items()
-    }
+    assert found == {key: entry.version for key, entry in storage.values.get_many(found).items()}
     return found
 
 
@@ -190,8 +188,8 @@ def scanned(backend: statekeep.Backend, kind: RecordKind, prefix: str, limit: in
 
 def test_pages_of_large_values_are_short(deployment: Deployment, opened: Open) -> None:
     """A page ends where its bytes add up, however many records were asked for."""
-    content = random.Random(1).randbytes(MIB)
-    deployment.put({f"k{number:02}": (content, 1) for number in range(40)})
+    content = random.Random(1).randbytes(MIB // 2)
+    deployment.put({f"k{number:02}": (content, 1) for number in range(36)})
     backend = opened(deployment).backend
     sizes, cursor = [], None
     while True:
@@ -200,7 +198,7 @@ def test_pages_of_large_values_are_short(deployment: Deployment, opened: Open) -
         cursor = page.cursor
         if cursor is None:
             break
-    assert sum(sizes) == 40 and max(sizes) <= 20
+    assert sum(sizes) == 36 and len(sizes) > 1
 
 
 def test_members_and_contains(deployment: Deployment, opened: Open) -> None:

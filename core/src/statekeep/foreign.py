@@ -65,11 +65,13 @@ def key_of(where: str, what: str, name: str | bytes) -> str:
         Unsupported: it cannot; the message names it.
     """
     try:
-        return validate.key(name.decode() if isinstance(name, bytes) else name)
+        key = name.decode() if isinstance(name, bytes) else name
     except UnicodeDecodeError:
         raise _cannot_hold(where, f"{what} {_shown(name)}", "its key is not UTF-8") from None
+    try:
+        return validate.key(key)
     except InvalidArgument as error:
-        raise _cannot_hold(where, f"{what} {_shown(name)}", str(error)) from error
+        raise _cannot_hold(where, f"{what} {_shown(key)}", str(error)) from error
 
 
 def member_of(where: str, key: str, member: bytes) -> bytes:

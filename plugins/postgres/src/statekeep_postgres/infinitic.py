@@ -73,6 +73,7 @@ class Reads:
     version: str
     get_many: Statement = field(init=False)
     page: Statement = field(init=False)
+    page_with: Statement = field(init=False)
     members: Statement = field(init=False)
     contains: Statement = field(init=False)
     members_page: Mapping[str, Statement] = field(init=False)
@@ -89,16 +90,23 @@ class Reads:
 
     @page.default
     def _page(self) -> Statement:
+        return self._by_id("id > $1", ("int8",))
+
+    @page_with.default
+    def _page_with(self) -> Statement:
+        return self._by_id("id > $1 AND starts_with(key, $2)", ("int8", "text"))
+
+    def _by_id(self, range: str, takes: tuple[str, ...]) -> Statement:
         sql = RECORDS.format(
             columns="id, key, version, value",
             content="value",
             table=f"(SELECT id, key, {self.version} AS version, value FROM {self.values}) AS kept",  # noqa: S608
-            range="id > $1 AND starts_with(key, $2)",
+            range=range,
             order="id",
-            limit="$3",
+            limit=f"${len(takes) + 1}",
             bytes=PAGE_BYTES,
         )
-        return Statement(sql, ("int8", "text", "int8"), ("int8", "text", "int8", "bytea", "int8"))
+        return Statement(sql, (*takes, "int8"), ("int8", "text", "int8", "bytea", "int8"))
 
     @members.default
     def _members(self) -> Statement:
@@ -199,7 +207,10 @@ class InfiniticPostgres(InfiniticTables):
 
     def value_page(self, prefix: str, behind: int, limit: int) -> tuple[Rows, bool]:
         """See `InfiniticTables.value_page`."""
-        found = self._database.read(self._reads.page, behind, prefix, limit + 1)
+        if prefix:
+            found = self._database.read(self._reads.page_with, behind, prefix, limit + 1)
+        else:
+            found = self._database.read(self._reads.page, behind, limit + 1)
         rows, more = cut(found, limit)
         return [row[:-1] for row in rows], more
 
