@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import statekeep
 from statekeep import Storage
+from statekeep.layers.base import Layer
 
 from tests.infinitic.deployments import (
     Deployment,
@@ -27,6 +28,14 @@ Open = Callable[..., Storage]
 Deploy = Callable[..., Deployment]
 
 DATABASES = count(1)
+
+
+def source_of(storage: Storage) -> Any:
+    """The source below the layers."""
+    backend: Any = storage.backend
+    while isinstance(backend, Layer):
+        backend = backend.inner
+    return backend
 
 
 @pytest.fixture(scope="session")

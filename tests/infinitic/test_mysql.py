@@ -6,7 +6,7 @@ import pytest
 import statekeep
 from statekeep.errors import AccessDenied, ConfigError, Unsupported
 
-from tests.infinitic.conftest import Deploy, Open
+from tests.infinitic.conftest import Deploy, Open, source_of
 from tests.infinitic.deployments import MysqlDeployment
 from tests.servers.mysql import MysqlProcess
 
@@ -160,7 +160,7 @@ def test_pages_use_the_indexes(deployment: MysqlDeployment, opened: Open) -> Non
     for number in range(50):
         deployment.add(f"s{number}", [b"m%d" % each for each in range(40)])
     deployment.run("ANALYZE TABLE key_value_storage, key_set_storage")
-    reads = opened(deployment).backend.reads  # type: ignore[attr-defined]
+    reads = source_of(opened(deployment)).reads
     statements = {
         "get": (reads.get_many(["k7", "k9"])[0], "key"),
         "members": (reads.members("s7", 5, 10), "key"),

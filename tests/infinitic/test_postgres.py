@@ -8,7 +8,7 @@ import pytest
 import statekeep
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unsupported
 
-from tests.infinitic.conftest import Deploy, Open
+from tests.infinitic.conftest import Deploy, Open, source_of
 from tests.infinitic.deployments import PostgresDeployment
 from tests.servers.postgres import PostgresProcess
 
@@ -190,7 +190,7 @@ def test_pages_use_the_indexes(deployment: PostgresDeployment, opened: Open) -> 
     )
     client.run(f"ANALYZE {schema}.key_value_storage, {schema}.key_set_storage")
     client.run("SET enable_seqscan = off")  # as the plugin's connections have it
-    reads = opened(deployment).backend._reads  # type: ignore[attr-defined]
+    reads = source_of(opened(deployment))._reads
     plans = {
         "values": (reads.page, "(5000, 100)", "key_value_storage_pkey"),
         "with_prefix": (reads.page_with, "(5000, 'k1', 100)", "key_value_storage_pkey"),

@@ -270,6 +270,8 @@ def test_stats_and_missing(deployment: Deployment, opened: Open) -> None:
     assert storage.backend.missing() == ()
     assert storage.backend.usage().pool.created >= 1
     storage.ping()
+    target = str(storage.backend.target)
+    assert target.startswith("127.0.0.1:") and "secret" not in target
 
 
 def test_compression_and_cache_of_the_config_do_no_harm(

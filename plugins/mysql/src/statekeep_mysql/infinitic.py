@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import evolve, frozen
-from statekeep.backend import LARGE_VALUE_BYTES, BackendStats, Capabilities
+from statekeep.backend import LARGE_VALUE_BYTES, BackendStats, Capabilities, Target
 from statekeep.sql.counting import backend_stats
 from statekeep.sql.infinitic import VERSION, InfiniticTables, id_of, position_of
 from statekeep.usage import Usage
@@ -156,6 +156,7 @@ class InfiniticMysql(InfiniticTables):
     """What Infinitic keeps in a database of a MySQL or MariaDB server."""
 
     def __init__(self, config: InfiniticMysqlConfig) -> None:
+        self._config = config
         self._tables_named = (config.key_value_table, config.key_set_table)
         self._database = Database(config)
         self._reads: Reads | None = None
@@ -166,6 +167,11 @@ class InfiniticMysql(InfiniticTables):
     def capabilities(self) -> Capabilities:
         """Reading, of one instant."""
         return self._capabilities
+
+    @property
+    def target(self) -> Target:
+        """See `Backend.target`."""
+        return Target("mysql", self._config.host, self._config.port, self._config.database)
 
     def columns(self) -> Mapping[str, frozenset[str]] | None:
         """See `InfiniticTables.columns`."""

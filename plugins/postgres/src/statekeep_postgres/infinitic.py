@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import evolve, field, frozen
-from statekeep.backend import LARGE_VALUE_BYTES, BackendStats, Capabilities
+from statekeep.backend import LARGE_VALUE_BYTES, BackendStats, Capabilities, Target
 from statekeep.sql.counting import backend_stats
 from statekeep.sql.infinitic import VERSION, InfiniticTables
 from statekeep.usage import Usage
@@ -173,6 +173,12 @@ class InfiniticPostgres(InfiniticTables):
     def capabilities(self) -> Capabilities:
         """Reading, of one instant."""
         return self._capabilities
+
+    @property
+    def target(self) -> Target:
+        """See `Backend.target`."""
+        config = self._config
+        return Target("postgresql", config.host, config.port, f"{config.database}|{config.schema}")
 
     def columns(self) -> Mapping[str, frozenset[str]] | None:
         """See `InfiniticTables.columns`."""

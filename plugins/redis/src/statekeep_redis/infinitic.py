@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from statekeep import cursors
-from statekeep.backend import LARGE_VALUE_BYTES, BackendStats, Capabilities, KindStats
+from statekeep.backend import LARGE_VALUE_BYTES, BackendStats, Capabilities, KindStats, Target
 from statekeep.errors import Closed
 from statekeep.foreign import ForeignSource, key_of, members_of
 from statekeep.infinitic import Values
@@ -42,6 +42,7 @@ class InfiniticRedis(ForeignSource):
     """What Infinitic keeps in a Redis server, or in whichever one the Sentinels call the master."""
 
     def __init__(self, config: InfiniticRedisConfig) -> None:
+        self._config = config
         self._prefix = config.prefix
         self._place = Single(config)
         self._values = Values(self.where, config.undecodable)
@@ -65,6 +66,11 @@ class InfiniticRedis(ForeignSource):
     def capabilities(self) -> Capabilities:
         """Reading; several sets are not of one instant."""
         return self._capabilities
+
+    @property
+    def target(self) -> Target:
+        """See `Backend.target`."""
+        return Target("redis", *self._config.where(), str(self._config.database))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`: one `MGET` of values and versions, so of one instant."""
