@@ -30,7 +30,10 @@ def tables() -> dict[str, str]:
 
 
 def table(config: type, above: str = "") -> str:
-    """One row an option: name, type, default, help; nested tables with dotted names."""
+    """One row an option: name, type, default, help; nested tables with dotted names.
+
+    Of a class that extends another plugin's, only what it adds or changes.
+    """
     rows = list(_rows(config, above))
     if not rows:
         return "It has no options.\n"
@@ -41,7 +44,7 @@ def table(config: type, above: str = "") -> str:
 def _rows(config: type, above: str) -> typing.Iterator[str]:
     attrs.resolve_types(config)
     for field in attrs.fields(config):
-        if field.name in SKIP:
+        if field.name in SKIP or field.inherited:
             continue
         if field.type is not None and attrs.has(field.type):
             yield from _rows(field.type, f"{above}{field.name}.")

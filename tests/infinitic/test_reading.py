@@ -8,6 +8,7 @@ import random
 import zlib
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,33 +40,28 @@ CONTENTS = {
     "state": STATE,
     "large": STATE * (MIB // len(STATE)),
     "random": random.Random(7).randbytes(100_000),
-    "gzip_twice": gzip.compress(STATE),
+    "gzip": gzip.compress(STATE),
 }
 
 KEYS = ("workflow.state.0192-7f", "workflow:Order|tag:été|setIds", "注文/東京", "a%_\\'\"b", " k ")
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS)
-def test_values_are_decompressed(deployment: Deployment, opened: Open, compressor: str) -> None:
+def test_values_are_decompressed(deployment: Deployment, opened: Open) -> None:
     """Whatever compressed them, get, get_many and scan return what Infinitic was given."""
-    compress = COMPRESSORS[compressor]
-    contents = dict(CONTENTS)
-    if compressor == "none":  # as it stands, Infinitic itself would unpack it
-        contents["gzip_twice"] = STATE
-        deployment.put({"gzip_twice": (gzip.compress(STATE), 3)})
-    deployment.put(
-        {
-            name: (compress(content), 3)
-            for name, content in contents.items()
-            if (compressor, name) != ("none", "gzip_twice")
-        }
-    )
+    stored = {
+        f"{name}/{what}": (compress(content), 3)
+        for name, compress in COMPRESSORS.items()
+        for what, content in CONTENTS.items()
+    }
+    wanted = {f"{name}/{what}": CONTENTS[what] for name in COMPRESSORS for what in CONTENTS}
+    wanted["none/gzip"] = STATE  # as it stands, Infinitic itself would unpack it
+    deployment.put(stored)
     storage = opened(deployment)
-    found = storage.values.get_many(contents)
-    assert {key: entry.value for key, entry in found.items()} == contents
+    found = storage.values.get_many(wanted)
+    assert {key: entry.value for key, entry in found.items()} == wanted
     assert {entry.version for entry in found.values()} == {3}
     assert dict(storage.values.scan()) == found
-    assert storage.values.get("large") == found["large"]
+    assert storage.values.get("bzip2/large") == found["bzip2/large"]
 
 
 def test_keys_are_what_they_are(deployment: Deployment, opened: Open) -> None:
@@ -128,25 +124,26 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("name", DAMAGED)
-def test_what_only_begins_as_compressed(deployment: Deployment, opened: Open, name: str) -> None:
+def test_what_only_begins_as_compressed(deployment: Deployment, opened: Open) -> None:
     """Refused, naming key and option; or as it is stored, as Infinitic does, where that is said."""
-    stored = DAMAGED[name]
-    deployment.put({"fine": (gzip.compress(STATE), 1), "odd": (stored, 2)})
     strict, lenient = opened(deployment), opened(deployment, undecodable="as_stored")
-    for read in (lambda: strict.values.get("odd"), lambda: list(strict.values.scan())):
-        with pytest.raises(CorruptValue, match=r"(?s)'odd'.*undecodable = \"as_stored\""):
-            read()
-    assert strict.values.get("fine") is not None
-    found = dict(lenient.values.scan())
-    assert (found["odd"].value, found["odd"].version) == (stored, 2)
-    assert found["fine"].value == STATE
+    deployment.put({"fine": (gzip.compress(STATE), 1)})
+    for name, stored in DAMAGED.items():
+        deployment.put({name: (stored, 2)})
+        for read in (partial(strict.values.get, name), lambda: list(strict.values.scan())):
+            with pytest.raises(CorruptValue, match=rf"(?s)'{name}'.*undecodable = \"as_stored\""):
+                read()
+        found = dict(lenient.values.scan())
+        assert (found[name].value, found[name].version) == (stored, 2)
+        assert found["fine"].value == STATE
+        deployment.delete(name)
+    assert dict(strict.values.scan()).keys() == {"fine"}
 
 
-@pytest.mark.parametrize("limit", [1, 7, 1000, 10_000])
+@pytest.mark.parametrize("limit", [3, 1000])
 def test_paging_through_thousands(deployment: Deployment, opened: Open, limit: int) -> None:
     """All values, all sets and all members come, none twice in a page, no page too large."""
-    many = 5000 if limit > 7 else 300
+    many = 5000 if limit > 3 else 300
     names = {f"{prefix}{number:05}" for prefix in ("a/", "b/") for number in range(many // 2)}
     deployment.put({name: (name.encode(), 1) for name in names})
     members = {b"m%05d" % number for number in range(many)}
@@ -233,15 +230,15 @@ WRITES: dict[str, Callable[[Storage], object]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("write", WRITES)
-def test_writes_are_refused(deployment: Deployment, opened: Open, write: str) -> None:
+def test_writes_are_refused(deployment: Deployment, opened: Open) -> None:
     """Unsupported, saying what to do; and nothing changed."""
     deployment.put({"key": (b"old", 1)})
     deployment.add("set", [b"a"])
     storage = opened(deployment)
     assert storage.capabilities.read_only
-    with pytest.raises(Unsupported, match="another program's and is only read.*migrate"):
-        WRITES[write](storage)
+    for write in WRITES.values():
+        with pytest.raises(Unsupported, match="another program's and is only read.*migrate"):
+            write(storage)
     entry = storage.values.get("key")
     assert entry is not None and (entry.value, entry.version) == (b"old", 1)
     assert storage.sets.members("set") == {b"a"}
