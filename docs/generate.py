@@ -68,7 +68,7 @@ def _type(kind: Any) -> str:
 def _default(value: Any) -> str:
     if value is attrs.NOTHING:
         return "required"
-    if value is None or value == ():
+    if value is None or value in ((), ""):
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

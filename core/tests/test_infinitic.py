@@ -126,3 +126,52 @@ def test_a_source_that_is_not_installed() -> None:
     """The error says what to install."""
     with pytest.raises(PluginError, match="pip install statekeep-postgres"):
         load("infinitic+postgres://user@host/db", registry=Registry(installed=()))
+
+
+POSTGRES = """
+storage:
+  infinitic_postgres:
+    host: db.internal
+    port: 5432
+    username: reader
+    password: secret
+    database: postgres
+    schema: infinitic
+    keySetTable: key_set_storage
+    keyValueTable: key_value_storage
+    maximumPoolSize: 5
+    minimumIdle: 1
+    idleTimeout: 600000
+    connectionTimeout: 30000
+    maxLifetime: 1800000
+  compression: gzip
+  cache:
+    keyValue:
+      maximumSize: 1000
+"""
+
+REDIS = """
+storage:
+  infinitic_redis:
+    host: redis.internal
+    port: 6379
+    timeout: 2000
+    ssl: true
+    poolConfig:
+      maxTotal: -1
+      maxIdle: 8
+      minIdle: 0
+  compression: bzip2
+"""
+
+
+def test_infinitics_own_config_file(tmp_path: Path) -> None:
+    """Its names and sections stand as they are; only the table says that it is Infinitic's."""
+    file = tmp_path / "infinitic.yml"
+    file.write_text(POSTGRES)
+    found = load(file).backend
+    assert (found.host, found.schema, found.maximum_pool_size) == ("db.internal", "infinitic", 5)
+    assert "secret" not in repr(found)
+    file.write_text(REDIS)
+    found = load(file).backend
+    assert (found.host, found.ssl, found.prefix) == ("redis.internal", True, "")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import statekeep
 from statekeep import Storage
+from statekeep.errors import Unsupported
 from statekeep.layers.base import Layer
 
 from tests.infinitic.deployments import (
@@ -36,6 +37,29 @@ def source_of(storage: Storage) -> Any:
     while isinstance(backend, Layer):
         backend = backend.inner
     return backend
+
+
+def refuses_keys(storage: Storage, deployment: Deployment, *keys: str) -> None:
+    """That a scan names each of these keys, of a value and of a set, as one it cannot hold."""
+    for key in keys:
+        deployment.put({key: (b"x", 1)})
+        with pytest.raises(Unsupported, match="cannot hold the value '"):
+            list(storage.values.scan())
+        deployment.delete(key)
+        deployment.add(key, [b"x"])
+        with pytest.raises(Unsupported, match="cannot hold the set '"):
+            list(storage.sets.scan())
+        deployment.remove(key, [b"x"])
+
+
+def refuses_members(storage: Storage, deployment: Deployment, *members: bytes) -> None:
+    """That both ways of reading a set name it, where it has one of these members."""
+    for member in members:
+        deployment.add("set", [member])
+        for read in (lambda: storage.sets.members("set"), lambda: list(storage.sets.pages("set"))):
+            with pytest.raises(Unsupported, match="of the set 'set'"):
+                read()
+        deployment.remove("set", [member])
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ class Deployed(Layer):
 
 
 class Kit(ReadsTests, PagingTests):
-    """The short form. Names of the kit are its own, so one deployment does for a class.
+    """The kit's names are its own, so one deployment does for a class.
 
     Attributes:
         database: where.
@@ -130,20 +130,6 @@ class Kit(ReadsTests, PagingTests):
         return make
 
 
-class TestPostgres(Kit):
-    """With columns wide enough for the longest key."""
-
-    database = "postgres"
-    options: ClassVar[Mapping[str, Any]] = {"key": "VARCHAR(1024)"}
-
-
-class TestMysql(Kit):
-    """With keys of bytes: Infinitic's `utf8` can neither hold all the names nor tell them apart."""
-
-    database = "mysql"
-    options: ClassVar[Mapping[str, Any]] = {"key": "VARBINARY(1024)", "member": "VARBINARY(1024)"}
-
-
 class TestRedis(Kit):
     """As it is; but values and sets share their names there, and must not have the same."""
 
@@ -152,13 +138,19 @@ class TestRedis(Kit):
 
 
 @pytest.mark.soak
-class TestAllOfPostgres(TestPostgres, ScansTests, CursorsTests):
-    """Scans and cursors too."""
+class TestAllOfPostgres(Kit, ScansTests, CursorsTests):
+    """With columns wide enough for the longest key."""
+
+    database = "postgres"
+    options: ClassVar[Mapping[str, Any]] = {"key": "VARCHAR(1024)"}
 
 
 @pytest.mark.soak
-class TestAllOfMysql(TestMysql, ScansTests, CursorsTests):
-    """Scans and cursors too."""
+class TestAllOfMysql(Kit, ScansTests, CursorsTests):
+    """With keys of bytes: Infinitic's `utf8` can neither hold all the names nor tell them apart."""
+
+    database = "mysql"
+    options: ClassVar[Mapping[str, Any]] = {"key": "VARBINARY(1024)", "member": "VARBINARY(1024)"}
 
 
 @pytest.mark.soak

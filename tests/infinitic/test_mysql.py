@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import statekeep
-from statekeep.errors import AccessDenied, ConfigError, Unsupported
+from statekeep.errors import AccessDenied, ConfigError
 
-from tests.infinitic.conftest import Deploy, Open, source_of
+from tests.infinitic.conftest import Deploy, Open, refuses_keys, refuses_members, source_of
 from tests.infinitic.deployments import MysqlDeployment
 from tests.servers.mysql import MysqlProcess
 
@@ -89,19 +89,8 @@ def test_what_cannot_be_held(deploy: Deploy, opened: Open) -> None:
     """Reported with their names."""
     wide = deploy("mysql", key="VARCHAR(700)", member="VARBINARY(900)", charset="CHARSET=utf8")
     storage = opened(wide)
-    for key in ("é" * 513, "", "a\0b"):
-        wide.put({key: (b"x", 1)})
-        with pytest.raises(Unsupported, match="cannot hold the value '"):
-            list(storage.values.scan())
-        wide.delete(key)
-        wide.add(key, [b"x"])
-        with pytest.raises(Unsupported, match="cannot hold the set '"):
-            list(storage.sets.scan())
-        wide.remove(key, [b"x"])
-    wide.add("set", [b""])
-    for read in (lambda: storage.sets.members("set"), lambda: list(storage.sets.pages("set"))):
-        with pytest.raises(Unsupported, match="of the set 'set'"):
-            read()
+    refuses_keys(storage, wide, "é" * 513, "", "a\0b")
+    refuses_members(storage, wide, b"")
 
 
 def test_what_is_missing_is_named(mysql: MysqlProcess, deployment: MysqlDeployment) -> None:

@@ -8,7 +8,7 @@ import pytest
 import statekeep
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unsupported
 
-from tests.infinitic.conftest import Deploy, Open, source_of
+from tests.infinitic.conftest import Deploy, Open, refuses_keys, refuses_members, source_of
 from tests.infinitic.deployments import PostgresDeployment
 from tests.servers.postgres import PostgresProcess
 
@@ -59,21 +59,8 @@ def test_what_cannot_be_held(deploy: Deploy, opened: Open) -> None:
     """Longer keys and members than statekeep's, and empty ones, are reported with their names."""
     wide = deploy("postgres", key="TEXT")
     storage = opened(wide)
-    for key in ("k" * 1025, ""):
-        wide.put({key: (b"x", 1)})
-        with pytest.raises(Unsupported, match="cannot hold the value '"):
-            list(storage.values.scan())
-        wide.delete(key)
-        wide.add(key, [b"x"])
-        with pytest.raises(Unsupported, match="cannot hold the set '"):
-            list(storage.sets.scan())
-        wide.remove(key, [b"x"])
-    for member in (b"m" * 1025, b""):
-        wide.add("set", [member])
-        for read in (lambda: storage.sets.members("set"), lambda: list(storage.sets.pages("set"))):
-            with pytest.raises(Unsupported, match="of the set 'set'"):
-                read()
-        wide.remove("set", [member])
+    refuses_keys(storage, wide, "k" * 1025, "")
+    refuses_members(storage, wide, b"m" * 1025, b"")
 
 
 def test_a_value_larger_than_statekeep_holds(deployment: PostgresDeployment, opened: Open) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 import random
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from datetime import timedelta
@@ -328,3 +331,22 @@ def copy(source: Storage, target: Storage) -> None:
     for key in source.sets.scan():
         for members in source.sets.pages(key):
             target.sets.add(key, *members.items)
+
+
+def test_the_command_line_reads_it(deployment: Deployment) -> None:
+    """As docs/infinitic.md says, with the URL in the environment."""
+    deployment.put({"workflow.state.1": (gzip.compress(STATE), 7)})
+    deployment.add("workflow:Order|tag:eu|setIds", [b"1", b"2"])
+
+    def run(*arguments: str) -> bytes:
+        command = [sys.executable, "-m", "statekeep.cli", *arguments]
+        environment = {**os.environ, "STATEKEEP_URL": deployment.url}
+        return subprocess.run(
+            command, env=environment, check=True, capture_output=True, timeout=60
+        ).stdout
+
+    assert run("list", "workflow.state.").split() == [
+        b"workflow.state.1", b"7", str(len(STATE)).encode(), b"-",
+    ]  # fmt: skip
+    assert run("get", "workflow.state.1") == STATE
+    assert b"key_set.records\t1" in run("stats")

@@ -198,7 +198,7 @@ class InfiniticRedisConfig(RedisConfig):
 
     prefix: str = option(
         "",
-        "what a key must begin with to be read; Infinitic's own begin with `workflow` and others",
+        "what a key must begin with to be read; Infinitic's begin with `workflow` or `task`",
     )
     nodes: Any = option((), "must be empty: Infinitic cannot write to a Cluster", _no_nodes)  # noqa: RUF009  # likewise
     undecodable: str = undecodable_option()
