@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from datetime import timedelta
-from types import TracebackType
 
 import pytest
 from statekeep import Storage, VersionConflict
 
-PATIENCE = 60.0
+from tests.operations.writer import Writer
 
 
-class Ledger:
-    """Writes numbered transactions, one after the other, for the length of a block.
+class Ledger(Writer):
+    """Writes numbered transactions, one after the other.
 
     Each puts a state, counts a counter up, adds to a set and schedules a message; so whatever a
     backup holds must be the first so many of them, each whole.
@@ -25,50 +22,22 @@ class Ledger:
     """
 
     def __init__(self, storage: Storage) -> None:
+        super().__init__()
         self.versions: list[int] = []
         self._storage = storage
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._failure: BaseException | None = None
+        self._counter = 0
 
-    def __enter__(self) -> Ledger:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(PATIENCE)
-        assert error is not None or self._failure is None, self._failure
-
-    def progress(self, count: int) -> int:
-        """Waits until so many more were acknowledged; how many that are in all."""
-        goal, deadline = len(self.versions) + count, time.monotonic() + PATIENCE
-        while len(self.versions) < goal:
-            assert time.monotonic() < deadline, f"no progress: {self._failure!r}"
-            time.sleep(0.005)
-        return len(self.versions)
-
-    def _run(self) -> None:
-        try:
-            counter = 0
-            while not self._stop.is_set():
-                counter = self._write(len(self.versions), counter)
-        except BaseException as error:
-            self._failure = error
-
-    def _write(self, number: int, counter: int) -> int:
+    def step(self) -> bool:
+        """The next transaction."""
+        number = len(self.versions)
         with self._storage.transaction() as tx:
             tx.put(f"state/{number}", b"%d" % number, expected=0)
-            tx.put("counter", b"%d" % (number + 1), expected=counter)
+            tx.put("counter", b"%d" % (number + 1), expected=self._counter)
             tx.add("tag", b"%d" % number)
             tx.schedule("timers", f"{number}", due=timedelta(hours=1), payload=b"%d" % number)
+        self._counter = tx.versions["counter"]
         self.versions.append(tx.versions[f"state/{number}"])
-        return tx.versions["counter"]
+        return True
 
 
 def verify(storage: Storage, versions: Sequence[int], least: int, most: int | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from statekeep import AccessDenied
 from tests.operations.conftest import CLIENT, SERVER, Open, picked
 from tests.operations.exercise import everything, read_everything, refused_writes
 from tests.operations.pages import settings, statements, toml
-from tests.operations.rotation import Calls
+from tests.operations.rotation import rotate
 from tests.servers.mysql import FAST, MysqlProcess
 
 OWNER = {"username": "state_owner", "password": "owner-secret", "minimum_idle": 0}
@@ -103,16 +104,8 @@ def test_a_password_changes_under_load(server: MysqlProcess, opened: Open, secre
     command = {"password_file": None, "password_command": ["cat", str(secret)]}
     config = app(server, secret, {}, "mysql-app") | command
     storage = opened({"mysql": config})
-    with Calls(storage) as calls:
-        calls.progress(50)
-        (change,) = statements("security", "mysql-rotate")
-        server.sql(change)
-        calls.progress(50)  # over the connection that is open
-        assert not calls.refused
-        secret.write_text("new-secret\n")
-        server.sql("KILL USER app")
-        calls.progress(50)
-    assert not calls.refused
+    (change,) = statements("security", "mysql-rotate")
+    rotate(storage, partial(server.sql, change), secret, partial(server.sql, "KILL USER app"))
     with pytest.raises(AccessDenied, match="username and password"):
         opened({"mysql": config | {"password_command": ["echo", "app-secret"]}})
     server.sql("ALTER USER 'app'@'%' IDENTIFIED BY 'app-secret'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from statekeep import AccessDenied, ConfigError
 from tests.operations.conftest import SERVER, Open, picked
 from tests.operations.exercise import everything, read_everything, refused_writes
 from tests.operations.pages import block, settings, statements, toml
-from tests.operations.rotation import Calls
+from tests.operations.rotation import rotate
 from tests.servers.postgres import FAST, PostgresProcess, eventually, own
 
 ACCESS = ("host all all 127.0.0.1/32 scram-sha-256",)
@@ -134,18 +135,9 @@ def test_a_password_changes_under_load(server: PostgresProcess, opened: Open, se
     config = toml("security", "password-command", ours)["storage"]["postgres"]
     config |= {"port": server.port, "minimum_idle": 0, "create": False}
     storage = opened({"postgres": config})
-    with Calls(storage) as calls:
-        calls.progress(50)
-        (change,) = statements("security", "postgres-rotate")
-        server.sql(change)
-        calls.progress(50)  # over the connection that is open
-        assert not calls.refused
-        secret.write_text("new-secret\n")
-        server.sql(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app'"
-        )
-        calls.progress(50)
-    assert not calls.refused
+    (change,) = statements("security", "postgres-rotate")
+    end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app'"
+    rotate(storage, partial(server.sql, change), secret, partial(server.sql, end))
     with pytest.raises(AccessDenied, match="Check username and password"):
         opened({"postgres": config | {"password_command": ["echo", "app-secret"]}})
     server.sql("ALTER ROLE app PASSWORD 'app-secret'")
