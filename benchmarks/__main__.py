@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import (
     aio,
     caching,
+    choosing,
     compression,
     embedded,
     envelope,
@@ -83,6 +84,7 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "aio-sqlite": aio.sqlite_tasks,
     },
     "watching": {"watching": watching.watching},
+    "choosing": {"choosing-latency": choosing.latency},
     "importing": {"importing": importing.importing},
 }
 BENCHMARKS = {name: made for group in GROUPS.values() for name, made in group.items()}

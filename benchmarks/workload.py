@@ -66,9 +66,14 @@ def fill(storage: Storage, keys: int = KEYS, value: bytes = VALUE) -> None:
         storage.values.put_many({key(number): value for number in numbers})
 
 
-def state(size: int) -> bytes:
-    """JSON such as a workflow's state, of about so many bytes: it can be compressed."""
-    source = random.Random(size)
+def state(size: int, number: int = 0) -> bytes:
+    """JSON such as a workflow's state, of about so many bytes: it can be compressed.
+
+    Args:
+        size: of it.
+        number: another one of the same size.
+    """
+    source = random.Random(size + number * 2**32)
     events: list[dict[str, object]] = []
     length = 0
     while length < size:
@@ -86,7 +91,7 @@ def state(size: int) -> bytes:
 def conditional(storage: Storage) -> Callable[[str], None]:
     """Puts at the version that the put before it left."""
     put = storage.values.put
-    versions = {key(number): put(key(number), VALUE) for number in range(KEYS)}
+    versions = storage.values.put_many({key(number): VALUE for number in range(KEYS)})
 
     def conditional_put(name: str) -> None:
         versions[name] = put(name, VALUE, expected=versions[name])

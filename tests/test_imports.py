@@ -13,7 +13,7 @@ CORE = ROOT / "core/src/statekeep"
 RANKS = [
     {"errors", "clock", "fork", "deflate"},
     {"validate", "options"},
-    {"model", "hookspecs"},
+    {"model", "hookspecs", "passwords"},
     {"findings", "cache", "usage"},
     {"backend", "observer", "logs", "cursors", "updates", "compressor", "pool"},
     {"naming"},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import caching, compression
+from benchmarks import caching, choosing, compression
 from benchmarks.__main__ import BENCHMARKS, GROUPS, main
 from benchmarks.harness import Bar, Comparison, Plan, Result, Side, Timing, at_most, measure
 
@@ -133,3 +134,31 @@ def test_what_a_bar_compares(of: str, most: float, met: bool) -> None:
 
 def _takes(seconds: float) -> Any:
     return lambda count: seconds * count
+
+
+def test_the_pages_on_choosing_and_tuning_get_their_tables(document: Any, tmp_path: Path) -> None:
+    """Each setting has a row with what it loses; each store with what its values occupy."""
+    results = [
+        Result(
+            each["benchmark"], each["name"], timed(each["ours"]), timed(each["theirs"]), None, ""
+        )
+        for each in document["results"]
+        if each["benchmark"] == choosing.BENCHMARK
+    ]
+    table = choosing.latency_table(results)
+    for setting, loses in choosing.LOSES.items():
+        row = next(line for line in table.splitlines() if line.startswith(f"| {setting} |"))
+        assert row.endswith(f"| {loses} |")
+        assert all(cell.strip() for cell in row.split("|")[4:-1]), "a write that was not measured"
+    assert [line.split(" | ")[0] for line in choosing.batch_table(results).splitlines()[2:]] == [
+        "| SQLite", "| Redis", "| PostgreSQL", "| MariaDB",
+    ]  # fmt: skip
+    rows = list(choosing.rooms(islice(choosing.stores(tmp_path), 2), 200_000))
+    assert [(name, size) for name, size, _ in rows] == [("SQLite", size) for size in choosing.SIZES]
+    for _, _, (plain, *packed) in rows[1:]:
+        assert plain > 1 > max(packed)
+
+
+def timed(side: Any) -> Any:
+    """A side of a result, as it was before it became JSON."""
+    return side and Timing(side["label"], tuple(side["rounds"]))

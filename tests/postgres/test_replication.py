@@ -1,4 +1,7 @@
-"""A primary and its streaming standby: who may be written to, and what survives a failover."""
+"""A primary and its streaming standby: who may be written to, and what survives a failover.
+
+Both are configured as docs/high-availability.md has it.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,39 @@ import pytest
 from statekeep import OutcomeUnknown, Storage, Unavailable
 from statekeep.errors import StorageError
 
+from tests.operations.pages import settings, toml
 from tests.postgres.conftest import Open
 from tests.postgres.loads import Load, patiently
 from tests.postgres.test_limits import Call
 from tests.servers.postgres import SAFE, PostgresProcess, eventually
 
+PAGE = "high-availability"
+
 Pair = tuple[PostgresProcess, PostgresProcess]
+
+
+def standby_options(primary: PostgresProcess) -> dict[str, str]:
+    """The page's, with the primary's address; trust stands for the password."""
+    to = "host=db-1.internal port=5432 user=replicator"
+    ours = f"host={primary.folder} port={primary.port} user=postgres"
+    return settings(PAGE, "postgres-standby", {to: ours})
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """A primary whose commits wait for its standby."""
-    with PostgresProcess(SAFE) as primary, PostgresProcess(primary=primary) as standby:
-        primary.configure({"synchronous_standby_names": "'standby'"})
+    with (
+        PostgresProcess(SAFE) as primary,
+        PostgresProcess(standby_options(primary), primary=primary) as standby,
+    ):
+        primary.configure(settings(PAGE, "postgres-primary"))
         primary.reload()
         eventually(lambda: synchronous(primary), "synchronous replication")
         yield primary, standby
 
 
 def synchronous(primary: PostgresProcess) -> bool:
-    return primary.sql("SELECT sync_state FROM pg_stat_replication") == [["sync"]]
+    return primary.sql("SELECT sync_state FROM pg_stat_replication") == [["quorum"]]
 
 
 def hosts(*servers: PostgresProcess) -> dict[str, Any]:
@@ -87,8 +103,8 @@ def test_reading_from_a_standby(pair: Pair, opened: Open) -> None:
 def fail_over(pair: Pair, opened: Open, schema: str, frozen: bool) -> None:
     """The primary goes under load and the standby takes over; compares."""
     primary, standby = pair
-    options = {**hosts(primary, standby), "schema": schema, "connect_timeout": 1000,
-               "statement_timeout": 2000}  # fmt: skip
+    ours = {"db-1.internal,db-2.internal,db-3.internal": hosts(primary, standby)["host"]}
+    options = toml(PAGE, "postgres-ha-app", ours)["storage"]["postgres"] | {"schema": schema}
     storage = opened(**options)
     with Load(options) as load:
         load.progress(15)

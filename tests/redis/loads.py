@@ -101,19 +101,24 @@ class Load:
         else:
             self.counted[key] = self.counted.get(key, 0) + 1
 
-    def verify(self) -> None:
-        """Every acknowledged transaction is there, whole; none of the others is half there."""
+    def present(self, storage: Storage) -> set[int]:
+        """The numbers whose transaction a storage holds; none of them by half."""
         assert not self.errors, self.errors
         present: set[int] = set()
         for number in range(self._next):
             tag = self._tag(number)
-            entry = _patiently(lambda t=tag: self.storage.values.get(f"state/{t}"))
-            members = _patiently(lambda t=tag: self.storage.sets.members(f"tag/{t}"))
-            messages = _patiently(lambda t=tag: list(self.storage.deferred.scan(f"timers/{t}")))
+            entry = _patiently(lambda t=tag: storage.values.get(f"state/{t}"))
+            members = _patiently(lambda t=tag: storage.sets.members(f"tag/{t}"))
+            messages = _patiently(lambda t=tag: list(storage.deferred.scan(f"timers/{t}")))
             parts = [entry is not None, bool(members), bool(messages)]
             assert len(set(parts)) == 1, f"half of transaction {number}: {parts}"
             if entry is not None:
                 present.add(number)
+        return present
+
+    def verify(self) -> None:
+        """Every acknowledged transaction is there, whole; none of the others is half there."""
+        present = self.present(self.storage)
         assert self.acknowledged <= present, sorted(self.acknowledged - present)[:20]
         assert present <= self.acknowledged | self.unknown
         for key, counted in self.counted.items():

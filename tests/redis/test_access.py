@@ -103,37 +103,6 @@ def test_a_user_without_a_permission_is_told_at_once(opened: Open) -> None:
         assert server.command("DBSIZE") == 0
 
 
-LEAST = (
-    "~statekeep:* -@all +ping +select +time +eval +evalsha +get +mget +getrange +set +strlen "
-    "+unlink +exists +zadd +zrem +zcard +zrange +zrangebyscore +zrangebylex +zlexcount +zmscore "
-    "+hget +hmget +hset +hdel +hstrlen"
-)
-"""What docs/redis.md gives to a user of its own."""
-
-
-def test_a_user_with_the_least_that_works(opened: Open) -> None:
-    """Every call of a storage, by a user who may do nothing else; the guide shows the list."""
-    assert LEAST in Path("docs/redis.md").read_text().replace(" \\\n    ", " ")
-    with RedisProcess({"user": f"app on >secret {LEAST}"}) as server:
-        storage = opened(server, username="app", password="secret")
-        storage.values.put("key", b"value", ttl=timedelta(hours=1))
-        assert set(storage.values.get_many(["key", "other"])) == {"key"}
-        assert [key for key, _ in storage.values.scan()] == ["key"]
-        storage.sets.add("set", b"a", b"b")
-        storage.sets.update(add={"set": [b"b"]}, remove={"set": [b"a"]})
-        assert storage.sets.contains("set", b"b")
-        assert storage.sets.members_many(["set", "no"]) == {"set": {b"b"}, "no": frozenset()}
-        assert [page.items for page in storage.sets.pages("set")] == [(b"b",)]
-        assert list(storage.sets.scan()) == ["set"]
-        storage.deferred.schedule("queue", "id", due=timedelta(0))
-        (message,) = storage.deferred.claim("queue")
-        storage.deferred.release(message)
-        assert len(list(storage.deferred.scan("queue"))) == 1
-        assert storage.deferred.cancel("queue", "id") and storage.values.delete("key")
-        assert storage.stats().pool.idle == 1 and storage.purge() == 0
-        storage.ping()
-
-
 def test_a_unix_socket(server: RedisProcess, opened: Open, prefix: str) -> None:
     """The path of a socket instead of host and port."""
     storage = opened(unix_socket=str(server.socket), prefix=prefix)

@@ -1,4 +1,7 @@
-"""A Cluster of six: what lies where, and nodes and slots that come and go under load."""
+"""A Cluster of six: what lies where, and nodes and slots that come and go under load.
+
+Its config is that of docs/high-availability.md.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from statekeep import (
 )
 from statekeep_redis.names import Names, slot
 
+from tests.operations.pages import settings, toml
 from tests.redis.conftest import Open
 from tests.redis.loads import Load, put_many
 from tests.servers.redis import RedisCluster, eventually
@@ -32,7 +36,7 @@ pytestmark = pytest.mark.xdist_group("redis-six-nodes")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisCluster]:
-    cluster = RedisCluster()
+    cluster = RedisCluster(options=settings("high-availability", "redis-cluster"))
     yield cluster
     cluster.close()
 
@@ -175,7 +179,10 @@ def test_slots_that_move_under_load_lose_nothing(
 
 def test_a_master_that_is_killed(cluster: RedisCluster, opened: Open, prefix: str) -> None:
     """Its replica takes over; the same storage works again, and what WAIT confirmed is there."""
-    storage = opened(nodes=cluster.addresses, prefix=prefix, timeout=3000, wait_replicas=1)
+    named = ", ".join(f'"{address}"' for address in cluster.addresses)
+    ours = {'"redis-1.internal", "redis-2.internal", "redis-3.internal"': named}
+    page = toml("high-availability", "redis-cluster-app", ours)["storage"]["redis"]
+    storage = opened(**page, prefix=prefix)
     victim = cluster.owner(slot(b"{0}"))
     with Load(storage, tag=lambda number: f"{{{number % 9}}}{number}") as load:
         load.progress(30)

@@ -1,4 +1,7 @@
-"""Sentinels: the master by its name, failover under load, and what WAIT keeps."""
+"""Sentinels: the master by its name, failover under load, and what WAIT keeps.
+
+Servers and storage are configured as docs/high-availability.md has it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from statekeep import OutcomeUnknown, Unavailable
 
+from tests.operations.pages import settings, toml
 from tests.redis.conftest import Open
 from tests.redis.loads import Load
 from tests.servers.proxy import Proxy
@@ -15,9 +19,20 @@ from tests.servers.redis import RedisProcess, SentinelGroup, eventually
 pytestmark = pytest.mark.xdist_group("redis-sentinel")
 
 
+PAGE = "high-availability"
+PASSWORD = "s3cret"
+SECRET = {"redis-secret": PASSWORD}
+
+
+def watching() -> list[str]:
+    """The Sentinels' lines of the page, but for the password, which the group adds."""
+    lines = settings(PAGE, "redis-sentinel", {"redis-1.internal 6379": "127.0.0.1 {port}"})
+    return [line for line in lines["sentinel"] if not line.startswith("auth-pass")]
+
+
 @pytest.fixture(scope="module")
 def group() -> Iterator[SentinelGroup]:
-    group = SentinelGroup(password="s3cret")
+    group = SentinelGroup(PASSWORD, settings(PAGE, "redis-server", SECRET), watching())
     yield group
     group.close()
 
@@ -25,16 +40,16 @@ def group() -> Iterator[SentinelGroup]:
 def test_a_failover_under_load_loses_nothing_confirmed(group: SentinelGroup, opened: Open) -> None:
     """The master is killed while threads write: the same storage goes on with the next one.
 
-    With `wait_replicas=1` every acknowledged transaction is there afterwards: the Sentinels
-    promote the replica that is furthest.
+    With the page's `wait_replicas = 1` every acknowledged transaction is there afterwards: the
+    Sentinels promote the replica that is furthest.
     """
-    storage = opened(
-        sentinels=group.addresses,
-        master_name=group.name,
-        password="s3cret",
-        wait_replicas=1,
-        timeout=1500,
-    )
+    ours = {
+        **SECRET,
+        '"sentinel-1.internal", "sentinel-2.internal", "sentinel-3.internal"': ", ".join(
+            f'"{address}"' for address in group.addresses
+        ),
+    }
+    storage = opened(**toml(PAGE, "redis-sentinel-app", ours)["storage"]["redis"])
     victim = group.master()
     with Load(storage) as load:
         load.progress(50)

@@ -17,9 +17,11 @@ class GaleraCluster:
 
     Args:
         nodes: how many.
+        options: of all nodes; addresses and the provider's timers are this class's own.
     """
 
-    def __init__(self, nodes: int = 3) -> None:
+    def __init__(self, nodes: int = 3, options: dict[str, str] | None = None) -> None:
+        self._shared = options or {}
         self.nodes: list[MysqlProcess] = []
         for left in reversed(range(ATTEMPTS)):
             try:
@@ -44,7 +46,8 @@ class GaleraCluster:
             ports = free_ports(3 * nodes)
             self._group = ports[:nodes]
             for number, node in enumerate(self.nodes):
-                node.options |= self._options(number, ports[nodes + 2 * number :])
+                own = self._options(number, ports[nodes + 2 * number :])
+                node.options |= {**self._shared, **own}
             first.start("--wsrep-new-cluster")
             for node in self.nodes[1:]:
                 node.start()

@@ -47,7 +47,7 @@ eventually = partial(until, (pg8000.native.Error, OSError))
 """Waits for a probe; errors of pg8000 count as not yet."""
 
 
-def _identity() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
     """PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
@@ -64,9 +64,9 @@ def _lives(pid: int) -> bool:
 
 def own(path: Path) -> None:
     """Gives a file or folder to the user that the servers run as."""
-    identity = _identity()
-    if identity:
-        os.chown(path, identity["user"], identity["group"])
+    who = identity()
+    if who:
+        os.chown(path, who["user"], who["group"])
 
 
 @functools.cache
@@ -177,7 +177,7 @@ class PostgresProcess:
             self._process = subprocess.Popen(
                 [install.find("postgres"), "-D", str(self.data)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                start_new_session=True, **_identity(),
+                start_new_session=True, **identity(),
             )  # fmt: skip
         try:
             eventually(self._answers, "start of PostgreSQL", START_SECONDS)
@@ -285,7 +285,7 @@ class Bouncer:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [install.find("pgbouncer"), str(config)], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True, **_identity(),
+                stderr=log, start_new_session=True, **identity(),
             )  # fmt: skip
         try:
             eventually(self._answers, "start of PgBouncer")
@@ -334,7 +334,7 @@ def tmpfs(size: str) -> Iterator[Path]:
 def _run(name: str, *arguments: object) -> None:
     done = subprocess.run(
         [install.find(name), *map(str, arguments)], capture_output=True, text=True, timeout=60,
-        cwd="/", **_identity(),
+        cwd="/", **identity(),
     )  # fmt: skip
     if done.returncode:
         raise AssertionError(f"{name} failed: {done.stderr[-2000:]}")

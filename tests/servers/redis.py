@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,13 @@ from tests.servers.waiting import until
 START_SECONDS = 20.0
 RESHARD_TIMEOUT = 5000
 
+
+WATCHING = (
+    "monitor state 127.0.0.1 {port} 2",
+    "down-after-milliseconds state 700",
+    "failover-timeout state 4000",
+)
+"""Sentinels that are quick."""
 
 eventually = partial(until, (redis.RedisError, OSError))
 """Waits for a probe; errors of redis-py count as not yet."""
@@ -165,11 +172,22 @@ class RedisProcess:
 
 
 class SentinelGroup:
-    """A master, two replicas, and three Sentinels that watch them."""
+    """A master, two replicas, and three Sentinels that watch them.
+
+    Args:
+        password: of all servers.
+        options: of all servers.
+        watching: lines of the Sentinels' config, with `{port}` for the master's port.
+    """
 
     name = "state"
 
-    def __init__(self, password: str | None = None, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        password: str | None = None,
+        options: dict[str, Any] | None = None,
+        watching: Sequence[str] = WATCHING,
+    ) -> None:
         secret = {"requirepass": password, "masterauth": password} if password else {}
         connect = {"password": password} if password else {}
         shared = {**secret, **(options or {})}
@@ -184,11 +202,7 @@ class SentinelGroup:
             eventually(lambda: origin.info()["connected_slaves"] == 2, "two replicas")
             for server in self.servers[1:]:
                 eventually(partial(_is_linked, server), "link")
-            lines = [
-                f"monitor {self.name} 127.0.0.1 {origin.port} 2",
-                f"down-after-milliseconds {self.name} 700",
-                f"failover-timeout {self.name} 4000",
-            ]
+            lines = [line.format(port=origin.port) for line in watching]
             lines += [f"auth-pass {self.name} {password}"] if password else []
             for _ in range(3):
                 self.sentinels.append(RedisProcess({"sentinel": lines}, program="redis-sentinel"))
@@ -221,14 +235,22 @@ class SentinelGroup:
 
 
 class RedisCluster:
-    """Three masters with a replica each."""
+    """Three masters with a replica each, or more, or none.
 
-    def __init__(self, replicas: int = 1) -> None:
-        options: dict[str, str | list[str]] = {
+    Args:
+        replicas: of each master.
+        options: of all nodes, beside the few that make them a Cluster.
+    """
+
+    def __init__(
+        self, replicas: int = 1, options: dict[str, str | list[str]] | None = None
+    ) -> None:
+        options = {
             "cluster-enabled": "yes",
             "cluster-node-timeout": "1500",
             "cluster-config-file": "nodes.conf",
             "cluster-replica-validity-factor": "0",
+            **(options or {}),
         }
         self.nodes: list[RedisProcess] = []
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import frozen
 from statekeep.infinitic import create_option, undecodable_option
 from statekeep.options import OptionError, at_least, between, not_blank, one_of, option, positive
+from statekeep.passwords import command_option, one_way
 from statekeep.sql.addresses import host_problem
 
 MAX_IDENTIFIER = 64
@@ -41,6 +44,7 @@ class MysqlConfig:
     password_file: str | None = option(
         None, "file with the password, read again for every new connection", not_blank
     )
+    password_command: Any = command_option()  # noqa: RUF009  # it makes an attrs field
     database: str = option("infinitic", "database; created where it is missing", identifier)
     key_set_table: str = option("key_set_storage", "table of key-sets", identifier)
     key_value_table: str = option("key_value_storage", "table of key-values", identifier)
@@ -96,8 +100,7 @@ class MysqlConfig:
         # Where lower_case_table_names is set, the server does not tell cases apart.
         if len({name.lower() for name in tables}) < len(tables):
             raise OptionError("key_value_table", "the three tables must have three names")
-        if self.password is not None and self.password_file is not None:
-            raise OptionError("password_file", "say either password or password_file, not both")
+        one_way(self)
         if self.ssl_key is not None and self.ssl_cert is None:
             raise OptionError("ssl_key", "is of no use without ssl_cert")
         if self.ssl_mode in ("disabled", "preferred") and (self.ssl_ca or self.ssl_cert):

@@ -84,7 +84,9 @@ class Dialer:
 
     def _dial(self, address: Address, timeout: float) -> Connection:
         config, where = self._config, f"MySQL {address}/{self._config.database}"
-        password = secrets.password(config.password, config.password_file, "storage.mysql")
+        password = secrets.password(
+            config.password, config.password_file, config.password_command, "storage.mysql"
+        )
         core = pymysql.connections.Connection(
             host=address.host,
             port=address.port,

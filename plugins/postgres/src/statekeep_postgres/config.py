@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import frozen
 from statekeep.infinitic import create_option, undecodable_option
 from statekeep.options import OptionError, at_least, between, not_blank, one_of, option, positive
+from statekeep.passwords import command_option, one_way
 from statekeep.sql.addresses import host_problem
 
 MAX_IDENTIFIER_BYTES = 63
@@ -38,6 +41,7 @@ class PostgresConfig:
     password_file: str | None = option(
         None, "file with the password, read again for every new connection", not_blank
     )
+    password_command: Any = command_option()  # noqa: RUF009  # it makes an attrs field
     database: str = option("postgres", "database; created where it is missing", identifier)
     schema: str = option("infinitic", "schema; created where it is missing", identifier)
     key_set_table: str = option("key_set_storage", "table of key-sets", identifier)
@@ -85,8 +89,7 @@ class PostgresConfig:
         tables = (self.key_set_table, self.key_value_table, self.deferred_table)
         if len(set(tables)) < len(tables):
             raise OptionError("key_value_table", "the three tables must have three names")
-        if self.password is not None and self.password_file is not None:
-            raise OptionError("password_file", "say either password or password_file, not both")
+        one_way(self)
         if self.sslkey is not None and self.sslcert is None:
             raise OptionError("sslkey", "is of no use without sslcert")
 

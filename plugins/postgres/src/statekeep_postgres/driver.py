@@ -265,7 +265,9 @@ class Dialer:
 
     def _greet(self, address: Address, timeout: float, tls: ssl.SSLContext | None) -> Connection:
         config, where = self._config, f"PostgreSQL {address}/{self._database}"
-        password = secrets.password(config.password, config.password_file, "storage.postgres")
+        password = secrets.password(
+            config.password, config.password_file, config.password_command, "storage.postgres"
+        )
         raw = self._socket(address, timeout, where, tls)
         try:
             core = pg8000.core.CoreConnection(

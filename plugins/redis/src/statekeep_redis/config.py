@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from statekeep.errors import AccessDenied
 from statekeep.infinitic import undecodable_option
 from statekeep.options import OptionError, at_least, not_blank, option, positive
+from statekeep.passwords import WAYS, command_option, one_way, printed
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -97,6 +98,7 @@ class RedisConfig:
     password_env: str | None = option(
         None, "an environment variable with it, read again for every new connection", not_blank
     )
+    password_command: Any = command_option()  # noqa: RUF009  # it makes an attrs field
     database: int = option(0, "the database's index; a Cluster has only 0", at_least(0))
     timeout: int = option(2000, "milliseconds until a call gives up", positive)
 
@@ -136,10 +138,7 @@ class RedisConfig:
             raise OptionError("database", f"must be 0 in a Cluster, got {self.database}")
         if self.unix_socket and self.ssl:
             raise OptionError("ssl", "cannot be used over a unix socket")
-        ways = {name: getattr(self, name) for name in ("password", "password_file", "password_env")}
-        secrets = [name for name, value in ways.items() if value is not None]
-        if len(secrets) > 1:
-            raise OptionError(secrets[1], f"cannot be given together with {secrets[0]}")
+        one_way(self)
 
     @property
     def pool(self) -> PoolConfig:
@@ -170,11 +169,18 @@ class RedisConfig:
         """Hosts and ports of the Cluster nodes to begin with."""
         return addresses(self.nodes, DEFAULT_PORT)
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether there is a password, in whatever way it is said."""
+        return any(getattr(self, name) is not None for name in WAYS)
+
     def secret(self) -> str | None:
         """The password as it is now.
 
         Raises:
-            AccessDenied: the file or variable that should hold it is not there.
+            AccessDenied: the file or variable that should hold it is not there, or the command
+                failed.
+            ConfigError: there is no such command.
         """
         if self.password_file is not None:
             try:
@@ -189,6 +195,8 @@ class RedisConfig:
                     f"redis: the environment variable {self.password_env} (password_env) is not set"
                 )
             return os.environ[self.password_env]
+        if self.password_command is not None:
+            return printed(self.password_command, "storage.redis.password_command")
         return self.password
 
 

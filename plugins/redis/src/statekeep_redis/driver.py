@@ -165,7 +165,7 @@ def connect(config: RedisConfig, address: Address | str, *, expect_master: bool 
         expect_master: refuse a server that is not a master.
     """
     connection = _connection(config, address, config.database)
-    if config.username is not None or config.secret() is not None:
+    if config.username is not None or config.has_secret:
         connection.credential_provider = Credentials(config)
     link = Link(connection, config, server_name(address))
     link.open(expect_master)

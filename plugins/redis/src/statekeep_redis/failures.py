@@ -150,6 +150,12 @@ def _meant(server: str, code: str, text: str) -> StorageError:
     return StorageError(f"redis: {server} refused: {text}")
 
 
+def _hung_up(text: str) -> bool:
+    """Over TLS, what a server may do to a client whose certificate it misses, without a word."""
+    ways = ("violation of protocol", "closed by server", "reset by peer", "Broken pipe")
+    return any(way in text for way in ways)
+
+
 def cannot_connect(server: str, error: BaseException, tls: bool) -> StorageError:
     """Why there is no connection, and what to check."""
     refused = refusal(server, error) if isinstance(error, RedisError) else None
@@ -159,7 +165,7 @@ def cannot_connect(server: str, error: BaseException, tls: bool) -> StorageError
     if isinstance(error, TimeoutError):
         advice = "check host and port, that the server is not stopped, and the firewall"
         advice += "; and that this port speaks TLS, as ssl is on" if tls else ""
-    elif "CERTIFICATE" in text or "certificate" in text:
+    elif "CERTIFICATE" in text or "certificate" in text or (tls and _hung_up(text)):
         advice = "check ssl_ca_file, ssl_cert_file, ssl_key_file and the name in the certificate"
     elif "SSL" in text or "TLS" in text:
         advice = "check that this port speaks TLS, else leave ssl off"
