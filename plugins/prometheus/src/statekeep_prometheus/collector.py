@@ -1,0 +1,117 @@
+"""What a registry asks: one collector in each, for all storages that are exported there.
+
+A collector for each storage would not do: a metric may come only once in an answer, with the
+samples of all storages under it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+
+from attrs import frozen
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.registry import Collector
+from statekeep import fork
+from statekeep.errors import Closed, StorageError
+from statekeep.observer import Watched
+
+from statekeep_prometheus.counting import Counting
+from statekeep_prometheus.families import Snapshot, families
+
+
+@frozen(eq=False)
+class Source:
+    """A storage that is exported."""
+
+    watched: Watched
+    counting: Counting
+
+    def snapshot(self, name: str) -> Snapshot:
+        """Its numbers now, under this name.
+
+        Raises:
+            Closed: the storage was closed meanwhile.
+        """
+        watched = self.watched
+        usage = watched.usage()
+        return Snapshot(name, watched.backend_name, watched.server, usage, self.counting.counted)
+
+
+class StorageCollector(Collector):
+    """The storages of one registry by their names."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Source] = {}
+
+    def describe(self) -> Iterable[Metric]:
+        """Every metric, without samples: the registry looks for clashes of names."""
+        return families([])
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric with the samples of all storages."""
+        return families(list(_snapshots(self.sources)))
+
+
+class _Collectors:
+    """The collectors by registry; those without a storage are taken out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: dict[CollectorRegistry, StorageCollector] = {}
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """The lock may have been held by a thread that the child does not have."""
+        self._lock = threading.Lock()
+
+    def join(self, registry: CollectorRegistry, source: Source, name: str) -> None:
+        """Exports a storage under this name, or under `name-2`, ... where it is taken.
+
+        Raises:
+            StorageError: the registry has other metrics of the same names.
+        """
+        with self._lock:
+            collector = self._of.get(registry) or self._registered(registry)
+            names = collector.sources
+            free, number = name, 1
+            while free in names:
+                number += 1
+                free = f"{name}-{number}"
+            collector.sources = {**names, free: source}  # replaced: a scrape may go through it
+
+    def leave(self, registry: CollectorRegistry, source: Source) -> None:
+        """Exports a storage no more."""
+        with self._lock:
+            collector = self._of[registry]
+            left = {name: each for name, each in collector.sources.items() if each is not source}
+            collector.sources = left
+            if not left:
+                del self._of[registry]
+                registry.unregister(collector)
+
+    def _registered(self, registry: CollectorRegistry) -> StorageCollector:
+        collector = StorageCollector()
+        try:
+            registry.register(collector)
+        except ValueError as error:
+            raise StorageError(
+                f"the observer prometheus cannot be registered: {error}; rename the metrics "
+                "of the application that begin with statekeep_, or give it a registry of its own"
+            ) from error
+        self._of[registry] = collector
+        return collector
+
+
+def _snapshots(sources: dict[str, Source]) -> Iterator[Snapshot]:
+    for name, source in sources.items():
+        try:
+            snapshot = source.snapshot(name)
+        except Closed:  # between the look at the names and the look at the numbers
+            continue
+        yield snapshot
+
+
+_collectors = _Collectors()
+join = _collectors.join
+leave = _collectors.leave
