@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 from statekeep import fork
 from statekeep.errors import Closed, StorageError
-from statekeep.observer import Watched
+from statekeep.observer import Watched, free_name
 
 from statekeep_prometheus.counting import Counting
 from statekeep_prometheus.families import Snapshot, families
@@ -73,12 +73,9 @@ class _Collectors:
         """
         with self._lock:
             collector = self._of.get(registry) or self._registered(registry)
-            names = collector.sources
-            free, number = name, 1
-            while free in names:
-                number += 1
-                free = f"{name}-{number}"
-            collector.sources = {**names, free: source}  # replaced: a scrape may go through it
+            free = free_name(name, collector.sources)
+            # replaced, not changed: a scrape may go through it
+            collector.sources = {**collector.sources, free: source}
 
     def leave(self, registry: CollectorRegistry, source: Source) -> None:
         """Exports a storage no more."""
