@@ -14,7 +14,6 @@ class OpenTelemetryConfig:
     metrics: bool = option(True, "durations of calls, connections, caches and bytes")
     name: str | None = option(
         None,
-        "what the connection pool is called in metrics; the server, or the backend's name, "
-        "without it",
+        "what the connection pool is called in metrics; the server without it",
         not_blank,
     )

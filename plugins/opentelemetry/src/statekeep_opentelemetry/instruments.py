@@ -12,15 +12,10 @@ from attrs import frozen
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from statekeep import fork
-from statekeep.errors import Closed
 from statekeep.observer import Watched, free_name
-from statekeep.usage import Usage
 
+from statekeep_opentelemetry.conventions import DURATION_BUCKETS, NAME, SCHEMA, VERSION
 from statekeep_opentelemetry.observed import INSTRUMENTS, Instrument, Kind
-from statekeep_opentelemetry.scope import NAME, SCHEMA, VERSION
-
-DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-"""The convention's advice, in seconds; a view of the application may choose others."""
 
 Attributes = Mapping[str, str | int]
 
@@ -38,13 +33,6 @@ class Source:
     watched: Watched
     pool: str
     attributes: Attributes
-
-    def usage(self) -> Usage | None:
-        """Its numbers; None where it was closed meanwhile."""
-        try:
-            return self.watched.usage()
-        except Closed:
-            return None
 
 
 class _Storages:
@@ -99,9 +87,8 @@ class _Storages:
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterator[Observation]:
             for source in self._sources:
-                usage = source.usage()
                 own = {"db.client.connection.pool.name": source.pool}
-                for labels, value in () if usage is None else instrument.samples(usage):
+                for labels, value in instrument.samples(source.watched.usage()):
                     yield Observation(value, {**source.attributes, **own, **labels})
 
         return observe

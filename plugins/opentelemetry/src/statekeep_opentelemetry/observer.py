@@ -10,8 +10,7 @@ from statekeep.observer import CallEnd, CallObserver, Watched
 
 from statekeep_opentelemetry import instruments
 from statekeep_opentelemetry.config import OpenTelemetryConfig
-from statekeep_opentelemetry.scope import NAME, SCHEMA, VERSION
-from statekeep_opentelemetry.target import Target, target_of
+from statekeep_opentelemetry.conventions import NAME, SCHEMA, VERSION, attributes_of, label_of
 
 BATCHES = frozenset({"get_many", "members_many", "transaction", "batch"})
 """Operations whose records are what was asked for or sent: a batch of that size."""
@@ -26,17 +25,19 @@ class OpenTelemetryObserver(CallObserver):
     def __init__(self, config: OpenTelemetryConfig) -> None:
         self._config = config
         self._tracer = trace.get_tracer(NAME, VERSION, schema_url=SCHEMA)
-        self._target = Target({}, "")
+        self._attributes: dict[str, str | int] = {}
+        self._label = ""
         self._source: instruments.Source | None = None
         self._spans: dict[str, tuple[str, dict[str, str | int]]] = {}
         self._durations: dict[tuple[str, str], dict[str, str | int]] = {}
 
     def opened(self, watched: Watched) -> None:
         """See `Observer.opened`."""
-        self._target = target_of(watched)
+        self._attributes = attributes_of(watched.target)
+        self._label = label_of(watched.target)
         if self._config.metrics:
-            name = self._config.name or watched.server or watched.backend_name
-            self._source = instruments.join(watched, name, self._target.attributes)
+            name = self._config.name or str(watched.target)
+            self._source = instruments.join(watched, name, self._attributes)
 
     def close(self) -> None:
         """See `Observer.close`."""
@@ -66,15 +67,15 @@ class OpenTelemetryObserver(CallObserver):
 
     def _described(self, operation: str) -> tuple[str, dict[str, str | int]]:
         """A span's name and first attributes; there are few operations, so they are kept."""
-        attributes = {**self._target.attributes, "db.operation.name": operation}
-        described = f"{operation} {self._target.label}".strip(), attributes
+        attributes = {**self._attributes, "db.operation.name": operation}
+        described = f"{operation} {self._label}".strip(), attributes
         self._spans[operation] = described
         return described
 
     def _measured(self, operation: str, error: str) -> dict[str, str | int]:
         known = self._durations.get((operation, error))
         if known is None:
-            known = {**self._target.attributes, "db.operation.name": operation}
+            known = {**self._attributes, "db.operation.name": operation}
             if error:
                 known["error.type"] = error
             self._durations[operation, error] = known

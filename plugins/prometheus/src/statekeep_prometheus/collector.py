@@ -13,7 +13,7 @@ from attrs import frozen
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 from statekeep import fork
-from statekeep.errors import Closed, StorageError
+from statekeep.errors import StorageError
 from statekeep.observer import Watched, free_name
 
 from statekeep_prometheus.counting import Counting
@@ -28,14 +28,10 @@ class Source:
     counting: Counting
 
     def snapshot(self, name: str) -> Snapshot:
-        """Its numbers now, under this name.
-
-        Raises:
-            Closed: the storage was closed meanwhile.
-        """
+        """Its numbers now, under this name."""
         watched = self.watched
-        usage = watched.usage()
-        return Snapshot(name, watched.backend_name, watched.server, usage, self.counting.counted)
+        server = str(watched.target)
+        return Snapshot(name, watched.backend_name, server, watched.usage(), self.counting.counted)
 
 
 class StorageCollector(Collector):
@@ -50,7 +46,7 @@ class StorageCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric with the samples of all storages."""
-        return families(list(_snapshots(self.sources)))
+        return families([source.snapshot(name) for name, source in self.sources.items()])
 
 
 class _Collectors:
@@ -98,15 +94,6 @@ class _Collectors:
             ) from error
         self._of[registry] = collector
         return collector
-
-
-def _snapshots(sources: dict[str, Source]) -> Iterator[Snapshot]:
-    for name, source in sources.items():
-        try:
-            snapshot = source.snapshot(name)
-        except Closed:  # between the look at the names and the look at the numbers
-            continue
-        yield snapshot
 
 
 _collectors = _Collectors()

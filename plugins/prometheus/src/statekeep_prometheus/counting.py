@@ -82,7 +82,7 @@ class Counting:
             stats = self._watched.stats()
         except Exception as error:  # the next count may succeed; a thread that ended would not tell
             if not self._stopped.is_set():
-                logger.warning("counting the records of %s: %s", self._watched.server, error)
+                logger.warning("counting the records of %s: %s", self._watched.target, error)
                 self.counted = evolve(before, failures=before.failures + 1)
             return self._interval
         took = time.monotonic() - begun
