@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 import statekeep
-from statekeep import VersionConflict
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from statekeep import ConfigError, VersionConflict
 from statekeep_opentelemetry.conventions import DURATION_BUCKETS
 from statekeep_opentelemetry.observed import INSTRUMENTS
 
@@ -129,3 +134,30 @@ def test_a_closed_storage_is_not_held(told: Told, tmp_path: Path) -> None:
     del storage
     gc.collect()
     assert held() is None
+
+
+def test_providers_may_be_given_in_code(observed: Open, told: Told) -> None:
+    """The global ones are told nothing then."""
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    meters = MeterProvider(metric_readers=[reader])
+    for _ in range(2):
+        with observed(name="own", tracer_provider=tracers, meter_provider=meters) as storage:
+            storage.values.get("k")
+            data = reader.get_metrics_data()
+    assert data is not None
+    found = {each.name: each for each in data.resource_metrics[0].scope_metrics[0].metrics}
+    assert found["db.client.operation.duration"].data.data_points[0].count == 2
+    (records,) = found["statekeep.records"].data.data_points
+    assert records.value == 1
+    assert [span.name.split()[0] for span in spans.get_finished_spans()] == ["get", "get"]
+    assert told.spans == ()
+    assert not told.points("statekeep.records", db__client__connection__pool__name="own")
+
+
+@pytest.mark.parametrize("option", ["tracer_provider", "meter_provider"])
+def test_a_provider_is_no_text(observed: Open, option: str) -> None:
+    """A config file cannot give one."""
+    with pytest.raises(ConfigError, match=f"opentelemetry.{option}: must be a .*, which only code"):
+        observed(**{option: "global"})

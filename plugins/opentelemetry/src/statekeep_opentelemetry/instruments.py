@@ -1,4 +1,4 @@
-"""The instruments, one set for all storages of the process: a name may be registered only once.
+"""The instruments, one set for all storages of a provider: a name may be registered only once.
 
 Those of usage are observed when the application's reader collects, and cost the calls nothing.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from weakref import WeakKeyDictionary
 
 from attrs import frozen
 from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 from statekeep import fork
 from statekeep.observer import Watched, free_name
 
@@ -35,13 +36,25 @@ class Source:
     attributes: Attributes
 
 
-class _Storages:
-    """The storages that are observed now, and the instruments, made with the first of them."""
+class Instruments:
+    """Those of one provider, and the storages that they tell of now."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter) -> None:
         self._lock = threading.Lock()
         self._sources: tuple[Source, ...] = ()
-        self._duration: Histogram | None = None
+        makers = {
+            Kind.GROWS: meter.create_observable_counter,
+            Kind.CHANGES: meter.create_observable_up_down_counter,
+        }
+        for each in INSTRUMENTS:
+            makers[each.kind](each.name, [self._callback(each)], each.unit, each.description)
+        duration = meter.create_histogram(
+            "db.client.operation.duration",
+            unit="s",
+            description="Duration of database client operations.",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
+        )
+        self.record = duration.record
         fork.register(self)
 
     def after_fork(self) -> None:
@@ -49,38 +62,17 @@ class _Storages:
         self._lock = threading.Lock()
 
     def join(self, watched: Watched, name: str, attributes: Attributes) -> Source:
-        """Observes a storage from now on."""
+        """Tells of a storage from now on."""
         with self._lock:
-            if self._duration is None:
-                self._duration = self._made(metrics.get_meter(NAME, VERSION, schema_url=SCHEMA))
             pool = free_name(name, [each.pool for each in self._sources])
             source = Source(watched, pool, attributes)
             self._sources = (*self._sources, source)
             return source
 
     def leave(self, source: Source) -> None:
-        """Observes a storage no more."""
+        """Tells of a storage no more."""
         with self._lock:
             self._sources = tuple(each for each in self._sources if each is not source)
-
-    def record(self, seconds: float, attributes: Attributes) -> None:
-        """A call took so long."""
-        if self._duration is not None:
-            self._duration.record(seconds, attributes)
-
-    def _made(self, meter: Meter) -> Histogram:
-        makers = {
-            Kind.GROWS: meter.create_observable_counter,
-            Kind.CHANGES: meter.create_observable_up_down_counter,
-        }
-        for each in INSTRUMENTS:
-            makers[each.kind](each.name, [self._callback(each)], each.unit, each.description)
-        return meter.create_histogram(
-            "db.client.operation.duration",
-            unit="s",
-            description="Duration of database client operations.",
-            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
-        )
 
     def _callback(
         self, instrument: Instrument
@@ -94,7 +86,31 @@ class _Storages:
         return observe
 
 
-_storages = _Storages()
-join = _storages.join
-leave = _storages.leave
-record = _storages.record
+class _Providers:
+    """The instruments by provider, made when they are needed and kept: none can be taken back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of_global: Instruments | None = None
+        self._of: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """As with the instruments' own lock."""
+        self._lock = threading.Lock()
+
+    def instruments_of(self, provider: MeterProvider | None) -> Instruments:
+        """Those of a provider; None for the global one, which may be set up later."""
+        with self._lock:
+            found = self._of_global if provider is None else self._of.get(provider)
+            if found is None:
+                found = Instruments(metrics.get_meter(NAME, VERSION, provider, SCHEMA))
+                if provider is None:
+                    self._of_global = found
+                else:
+                    self._of[provider] = found
+            return found
+
+
+_providers = _Providers()
+instruments_of = _providers.instruments_of

@@ -8,9 +8,9 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from statekeep.observer import CallEnd, CallObserver, Watched
 
-from statekeep_opentelemetry import instruments
 from statekeep_opentelemetry.config import OpenTelemetryConfig
 from statekeep_opentelemetry.conventions import NAME, SCHEMA, VERSION, attributes_of, label_of
+from statekeep_opentelemetry.instruments import Instruments, Source, instruments_of
 
 BATCHES = frozenset({"get_many", "members_many", "transaction", "batch"})
 """Operations whose records are what was asked for or sent: a batch of that size."""
@@ -24,10 +24,11 @@ class OpenTelemetryObserver(CallObserver):
 
     def __init__(self, config: OpenTelemetryConfig) -> None:
         self._config = config
-        self._tracer = trace.get_tracer(NAME, VERSION, schema_url=SCHEMA)
+        self._tracer = trace.get_tracer(NAME, VERSION, config.tracer_provider, schema_url=SCHEMA)
         self._attributes: dict[str, str | int] = {}
         self._label = ""
-        self._source: instruments.Source | None = None
+        self._instruments: Instruments | None = None
+        self._source: Source | None = None
         self._spans: dict[str, tuple[str, dict[str, str | int]]] = {}
         self._durations: dict[tuple[str, str], dict[str, str | int]] = {}
 
@@ -37,13 +38,13 @@ class OpenTelemetryObserver(CallObserver):
         self._label = label_of(watched.target)
         if self._config.metrics:
             name = self._config.name or str(watched.target)
-            self._source = instruments.join(watched, name, self._attributes)
+            self._instruments = instruments_of(self._config.meter_provider)
+            self._source = self._instruments.join(watched, name, self._attributes)
 
     def close(self) -> None:
         """See `Observer.close`."""
-        source, self._source = self._source, None
-        if source is not None:
-            instruments.leave(source)
+        if self._instruments is not None and self._source is not None:
+            self._instruments.leave(self._source)
 
     def begun(self, operation: str) -> Any:
         """See `CallObserver.begun`: a span is current from now on, so that what is inside nests."""
@@ -57,8 +58,8 @@ class OpenTelemetryObserver(CallObserver):
         """See `CallObserver.ended`. The duration is told within the span, as its exemplar."""
         error = "" if end.error is None else type(end.error).__name__
         try:
-            if self._source is not None:
-                instruments.record(end.seconds, self._measured(end.operation, error))
+            if self._instruments is not None:
+                self._instruments.record(end.seconds, self._measured(end.operation, error))
         finally:
             if begun is not None:
                 span, token = begun
