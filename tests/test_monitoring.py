@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import statekeep
+import statekeep.aio
 import yaml
 from attrs import frozen
 from prometheus_client import CollectorRegistry, Metric
@@ -62,9 +65,16 @@ def exported() -> Exported:
             "cache": {"key_value": {"maximum_size": 10}, "key_set": {"maximum_size": 10}},
             "observers": {"prometheus": {"registry": registry}},
         }
+        of_tasks = asyncio.run(_use_in_tasks(config, registry))
         with statekeep.open(config) as storage:
             _use(storage, server, registry)
-            return _exported(registry.collect())
+            return _exported([*of_tasks, *registry.collect()])
+
+
+async def _use_in_tasks(config: dict[str, Any], registry: CollectorRegistry) -> list[Metric]:
+    async with statekeep.aio.open(config) as storage:
+        await storage.values.get("k")
+        return list(registry.collect())
 
 
 def _use(storage: statekeep.Storage, server: RedisProcess, registry: CollectorRegistry) -> None:

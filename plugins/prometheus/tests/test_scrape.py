@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import statekeep.aio
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -16,7 +19,7 @@ from statekeep.usage import BOUNDS, CallStats, Usage, bucket
 from statekeep_prometheus.families import Snapshot, families
 
 from plugins.prometheus.tests.conftest import Open
-from plugins.prometheus.tests.scraping import scraped
+from plugins.prometheus.tests.scraping import Scrape, scraped
 from tests.servers.ports import free_ports
 from tests.servers.redis import RedisProcess
 
@@ -173,6 +176,30 @@ def test_retries_of_updates_are_counted(observed: Open, registry: CollectorRegis
     assert (
         told.value("conflicts_total", operation="put", condition="version", storage="sqlite") == 2
     )
+
+
+def test_what_tasks_waited_for_is_told_apart_from_the_calls_that_they_shared(
+    registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    """Or a sum over all operations would count the same time twice."""
+    tasks = 40
+
+    async def told() -> Scrape:
+        config = {
+            "sqlite": {"path": str(tmp_path / "state.db")},
+            "observers": {"prometheus": {"registry": registry, "count_interval": 0}},
+        }
+        async with statekeep.aio.open(config) as storage:
+            await asyncio.gather(*(storage.values.get(f"k{number}") for number in range(tasks)))
+            return scraped(registry)
+
+    found = asyncio.run(told())
+    of = {"storage": "sqlite"}
+    assert found.value("task_wait_seconds_count", kind="read", **of) == tasks
+    assert found.value("task_wait_seconds_bucket", kind="read", le="+Inf", **of) == tasks
+    assert found.labels("call_duration_seconds_count", "operation") <= {"get", "get_many"}
+    assert sum(found.series("call_duration_seconds_count").values()) < tasks
+    assert sum(found.series("call_records_total").values()) == tasks
 
 
 def test_cache_and_compression_are_told(

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from attrs import frozen
+from statekeep.metrics import TASKS
 from statekeep.usage import Usage
 
 Samples: TypeAlias = Iterable[tuple[Mapping[str, str], float]]
@@ -44,6 +45,7 @@ def _of_calls(attribute: str, **labels: str) -> Callable[[Usage], Samples]:
     return lambda usage: (
         ({"db.operation.name": operation, **own}, getattr(calls, attribute))
         for operation, calls in usage.calls.items()
+        if operation not in TASKS  # those waited for the same calls
     )
 
 

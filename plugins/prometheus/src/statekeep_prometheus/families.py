@@ -17,7 +17,8 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     InfoMetricFamily,
 )
-from statekeep.usage import BOUNDS, OCTAVE, Usage
+from statekeep.metrics import TASKS
+from statekeep.usage import BOUNDS, OCTAVE, CallStats, Usage
 
 from statekeep_prometheus.counting import Counted
 
@@ -85,22 +86,37 @@ def families(snapshots: Sequence[Snapshot]) -> Iterator[Metric]:
     return (family.metric(snapshots) for family in FAMILIES)
 
 
+def _calls(snapshot: Snapshot) -> dict[str, CallStats]:
+    """The calls of the store, without what tasks waited for: that is the same time again."""
+    return {name: each for name, each in snapshot.usage.calls.items() if name not in TASKS}
+
+
+def _histogram(calls: CallStats) -> tuple[list[tuple[str, int]], float]:
+    below = list(accumulate(calls.buckets))
+    buckets = [(le, below[index]) for le, index in zip(LABELS, BUCKETS, strict=True)]
+    return [*buckets, ("+Inf", below[-1])], calls.seconds
+
+
 def _durations(snapshot: Snapshot) -> Samples:
-    for operation, calls in snapshot.usage.calls.items():
-        below = list(accumulate(calls.buckets))
-        buckets = [(le, below[index]) for le, index in zip(LABELS, BUCKETS, strict=True)]
-        yield (operation,), ([*buckets, ("+Inf", below[-1])], calls.seconds)
+    return (((operation,), _histogram(calls)) for operation, calls in _calls(snapshot).items())
+
+
+def _waits(snapshot: Snapshot) -> Samples:
+    calls = snapshot.usage.calls
+    return (
+        ((name.removeprefix("task_"),), _histogram(calls[name])) for name in TASKS if name in calls
+    )
 
 
 def _errors(snapshot: Snapshot) -> Samples:
-    for operation, calls in snapshot.usage.calls.items():
+    for operation, calls in _calls(snapshot).items():
         for error, count in calls.errors.items():
             if error not in CONDITIONS:
                 yield (operation, error), count
 
 
 def _conflicts(snapshot: Snapshot) -> Samples:
-    for operation, calls in snapshot.usage.calls.items():
+    for operation, calls in _calls(snapshot).items():
         for error, condition in CONDITIONS.items():
             if error in calls.errors:
                 yield (operation, condition), calls.errors[error]
@@ -108,8 +124,7 @@ def _conflicts(snapshot: Snapshot) -> Samples:
 
 def _of_calls(attribute: str) -> Callable[[Snapshot], Samples]:
     return lambda snapshot: (
-        ((operation,), getattr(calls, attribute))
-        for operation, calls in snapshot.usage.calls.items()
+        ((operation,), getattr(calls, attribute)) for operation, calls in _calls(snapshot).items()
     )
 
 
@@ -184,6 +199,13 @@ FAMILIES = (
         "How long calls took, with whatever outcome; its count is the number of calls.",
         ("operation",),
         _durations,
+    ),
+    Family(
+        HistogramMetricFamily,
+        "task_wait_seconds",
+        "How long tasks of statekeep.aio waited for a call, in a queue and for the store.",
+        ("kind",),
+        _waits,
     ),
     _counter(
         "errors",
