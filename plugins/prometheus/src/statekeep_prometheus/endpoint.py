@@ -73,7 +73,7 @@ class _Endpoints:
                 return found
             if found.registry is not registry:
                 raise StorageError(
-                    f"observers.prometheus.port: {port} already serves another registry of this "
+                    f"storage.observers.prometheus.port: {port} already serves another registry of this "
                     "process; set another port"
                 )
             found.users += 1
@@ -101,7 +101,7 @@ def _start(address: Address, registry: CollectorRegistry) -> tuple[WSGIServer, t
             else "look at host and port"
         )
         raise StorageError(
-            f"observers.prometheus.port: cannot listen on {host}:{port} "
+            f"storage.observers.prometheus.port: cannot listen on {host}:{port} "
             f"({error.strerror or error}); {advice}, or leave the port out and serve the registry "
             "from the application"
         ) from error
