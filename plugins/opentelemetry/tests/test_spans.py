@@ -198,7 +198,31 @@ def test_a_span_outside_of_any_other_is_a_root(observed: Open, told: Told) -> No
 def test_with_asyncio_a_call_that_travels_alone_is_inside_its_tasks_span(
     told: Told, tmp_path: Path
 ) -> None:
-    """One that travels with others is nobody's; no task gets another's context."""
+    """Reads, writes, and whatever else."""
+
+    async def work() -> None:
+        config = {
+            "sqlite": {"path": str(tmp_path / "state.db")},
+            "observers": {"opentelemetry": {}},
+        }
+        async with statekeep.aio.open(config) as storage:
+            told.clear()
+            with application.start_as_current_span("task"):
+                await storage.values.put("k", b"v")
+                await storage.values.get("k")
+                await storage.sets.members("s")
+                await storage.deferred.claim("q")
+                await storage.ping()
+
+    asyncio.run(work())
+    *calls, task = told.spans
+    names = [span.name.split()[0] for span in calls]
+    assert names == ["put", "get", "members", "claim", "ping"]
+    assert [span.parent for span in calls] == [task.get_span_context()] * 5
+
+
+def test_with_asyncio_calls_that_travel_together_are_nobodys(told: Told, tmp_path: Path) -> None:
+    """And no task gets another's context."""
     tasks = 30
 
     async def work(storage: statekeep.aio.AsyncStorage, number: int) -> None:

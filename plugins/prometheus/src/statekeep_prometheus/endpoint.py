@@ -73,8 +73,8 @@ class _Endpoints:
                 return found
             if found.registry is not registry:
                 raise StorageError(
-                    f"storage.observers.prometheus.port: {port} already serves another registry of this "
-                    "process; set another port"
+                    f"storage.observers.prometheus.port: {port} already serves another registry of "
+                    "this process; set another port"
                 )
             found.users += 1
             return found
