@@ -37,7 +37,11 @@ class Source:
 
 
 class Instruments:
-    """Those of one provider, and the storages that they tell of now."""
+    """Those of one provider, and the storages that they tell of now.
+
+    Attributes:
+        record: takes the duration of a call in seconds and its attributes.
+    """
 
     def __init__(self, meter: Meter) -> None:
         self._lock = threading.Lock()
