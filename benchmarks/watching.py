@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import statekeep
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
 from statekeep import Backend, Storage
 from statekeep.layers.metrics import MetricsLayer
 
@@ -15,7 +19,20 @@ from benchmarks.workload import VALUE, fill, picks
 MOST = Bar("more", 1.0, "at most 1 µs more")
 """What a call may take longer when nobody listens."""
 
-OBSERVERS: Mapping[str, Mapping[str, Any]] = {"logging": {"logging": {}}}
+
+def observers() -> dict[str, Mapping[str, Any]]:
+    """Each observer as it is likely to be used; OpenTelemetry's SDK exports nowhere."""
+    sdk = {
+        "tracer_provider": TracerProvider(),
+        "meter_provider": MeterProvider(metric_readers=[InMemoryMetricReader()]),
+    }
+    return {
+        "logging": {"logging": {}},
+        "prometheus": {"prometheus": {"registry": CollectorRegistry(), "count_interval": 0}},
+        "opentelemetry, no SDK": {"opentelemetry": {}},
+        "opentelemetry, metrics": {"opentelemetry": {**sdk, "spans": False}},
+        "opentelemetry, spans and metrics": {"opentelemetry": sdk},
+    }
 
 
 def watching(workshop: Workshop) -> Iterator[Comparison]:
@@ -26,8 +43,8 @@ def watching(workshop: Workshop) -> Iterator[Comparison]:
         yield Comparison("counted get", *_gets(storage, bare), MOST)
         yield Comparison("counted put", *_puts(storage, bare), MOST)
         yield Comparison("counted transaction of 10", *_transactions(storage, bare), MOST)
-        for name, observers in OBSERVERS.items():
-            with statekeep.open("memory:", observers=observers) as watched:
+        for name, options in observers().items():
+            with statekeep.open("memory:", observers=options) as watched:
                 fill(watched)
                 yield Comparison(f"get observed by {name}", *_gets(watched, bare))
 

@@ -16,7 +16,15 @@ from statekeep.registry import Registry
 
 PAGE = Path(__file__).with_name("configuration.md")
 MARK = re.compile(r"(<!-- options: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SKIP = {"compressor", "readers", "key_value", "key_set"}
+SKIP = {
+    "compressor",
+    "readers",
+    "key_value",
+    "key_set",
+    "registry",
+    "tracer_provider",
+    "meter_provider",
+}
 
 
 def tables() -> dict[str, str]:

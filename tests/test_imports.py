@@ -29,7 +29,10 @@ RANKS = [
 ]
 """From the bottom up: a module imports only from the ranks below its own, or from its own."""
 
-DRIVERS = {"sqlite3", "redis", "pg8000", "pymysql", "cachebox", "lz4", "zstandard"}
+DRIVERS = {
+    *("sqlite3", "redis", "pg8000", "pymysql", "cachebox", "lz4", "zstandard"),
+    *("prometheus_client", "opentelemetry"),
+}
 OPTIONAL = {"isal", "zlib_ng"}
 """Used by the core where they are installed."""
 

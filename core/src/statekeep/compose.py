@@ -12,8 +12,9 @@ from statekeep.errors import PluginError
 from statekeep.layers.caching import CachingLayer
 from statekeep.layers.compression import CompressionLayer
 from statekeep.layers.metrics import MetricsLayer
-from statekeep.layers.observing import ObservingLayer
+from statekeep.layers.observing import ObservedLayer, ObservingLayer
 from statekeep.metrics import Recorder
+from statekeep.observer import CallObserver
 from statekeep.registry import Registry, default_registry
 from statekeep.storage import Storage
 
@@ -100,4 +101,5 @@ def _observed(backend: Backend, config: StorageConfig, registry: Registry) -> Ba
         for options in config.observers
     ]
     name = registry.offering(registry.backends, config.backend).name
-    return ObservingLayer(backend, observers, name)
+    told = any(isinstance(each, CallObserver) for each in observers)
+    return (ObservingLayer if told else ObservedLayer)(backend, observers, name)

@@ -8,6 +8,8 @@ to know of every call, such as a tracer, is a `CallObserver`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Container
+from itertools import count
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -83,3 +85,9 @@ class CallObserver(Observer):
     @abstractmethod
     def ended(self, end: CallEnd, begun: Any) -> None:
         """The call has ended, well or not."""
+
+
+def free_name(wanted: str, taken: Container[str]) -> str:
+    """A name for one more of several storages: as wanted, else with `-2`, `-3`, ... behind."""
+    names = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
+    return next(name for name in names if name not in taken)

@@ -8,7 +8,6 @@ from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar
@@ -123,7 +122,7 @@ class AsyncSession:
         self.backend.close()
 
     async def _alone(self, lane: Lane[Single], function: Callable[[], T]) -> T:
-        answer: T = await self._travel(lane, Single(function, copy_context()))
+        answer: T = await self._travel(lane, Single(function))
         return answer
 
     async def _travel(self, lane: Lane[Any], call: Read | Write | Single) -> Any:
@@ -262,7 +261,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     """Calls a function in a thread of its own, which has ended when the answer is here."""
     loop = asyncio.get_running_loop()
     done: Future[None] = loop.create_future()
-    call = Single(function, copy_context())
+    call = Single(function)
 
     def run() -> None:
         try:

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import Context
+from contextvars import copy_context
 from itertools import chain
 from operator import attrgetter
 from time import perf_counter
@@ -52,17 +52,29 @@ class Call:
     Attributes:
         waiter: whoever is told of the end; the combiner does not look at it.
         begun: when it was made, by `time.perf_counter()`.
+        context: that of its caller, in which it is sent where it travels alone.
         bytes: about what it holds in memory until then.
         space: what it takes of the room in a batch of its lane.
         sent: it left the queue, so it may have been carried out.
         withdrawn: nobody waits for it any more, and it was not sent.
     """
 
-    __slots__ = ("answer", "begun", "bytes", "error", "sent", "space", "waiter", "withdrawn")
+    __slots__ = (
+        "answer",
+        "begun",
+        "bytes",
+        "context",
+        "error",
+        "sent",
+        "space",
+        "waiter",
+        "withdrawn",
+    )
 
     def __init__(self, bytes: int = CALL_BYTES, space: float = 1.0) -> None:
         self.waiter: Any = None
         self.begun = perf_counter()
+        self.context = copy_context()
         self.bytes = bytes
         self.space = space
         self.answer: Any = None
@@ -94,12 +106,11 @@ class Write(Call):
 class Single(Call):
     """Anything else, which travels alone."""
 
-    __slots__ = ("context", "function")
+    __slots__ = ("function",)
 
-    def __init__(self, function: Callable[[], Any], context: Context) -> None:
+    def __init__(self, function: Callable[[], Any]) -> None:
         super().__init__()
         self.function = function
-        self.context = context
 
 
 KEYS_OF: Callable[[Read], Sequence[str]] = attrgetter("keys")
@@ -241,12 +252,12 @@ class Writes(Lane[Write]):
 
 
 class Singles(Lane[Single]):
-    """Calls that travel alone, in the context of their caller."""
+    """Calls that travel alone."""
 
     def send(self, calls: Sequence[Single]) -> None:
         """Calls the one function."""
         (call,) = calls
-        call.answer = call.context.run(call.function)
+        call.answer = call.function()
 
     def divides(self, error: BaseException) -> bool:
         """There is nothing to divide."""
@@ -263,7 +274,10 @@ def carried_out(lane: Lane[C], batch: list[C]) -> Iterator[list[C]]:
     while parts:
         part = parts.pop()
         try:
-            lane.send(part)
+            if len(part) == 1:
+                part[0].context.run(lane.send, part)
+            else:
+                lane.send(part)
         except BaseException as error:
             if len(part) > 1 and lane.divides(error):
                 half = len(part) // 2

@@ -1,4 +1,4 @@
-"""The layer that observers sit in: it opens and closes them, and tells them of every call."""
+"""The layers that observers sit in: one opens and closes them, one tells them of calls besides."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ T = TypeVar("T")
 log = logging.getLogger("statekeep.observers")
 
 
-class ObservingLayer(Layer):
-    """Tells, in the thread and context of the caller, and changes nothing.
+class ObservedLayer(Layer):
+    """Opens observers and closes them. Those that only ask for numbers cost the calls nothing.
 
     Args:
         inner: what is watched.
@@ -41,7 +41,6 @@ class ObservingLayer(Layer):
     def __init__(self, inner: Backend, observers: Iterable[Observer], name: str) -> None:
         super().__init__(inner)
         self._all = tuple(observers)
-        self._observers = tuple(each for each in self._all if isinstance(each, CallObserver))
         self._opened: list[Observer] = []
         self._complained: set[int] = set()
         self.backend_name = name
@@ -64,6 +63,21 @@ class ObservingLayer(Layer):
                     self._complain(observer)
         finally:
             self.inner.close()
+
+    def _complain(self, observer: Observer) -> None:
+        if id(observer) not in self._complained:
+            self._complained.add(id(observer))
+            log.exception(
+                "observer %s failed; further failures of it are not logged", type(observer).__name__
+            )
+
+
+class ObservingLayer(ObservedLayer):
+    """Tells of every call besides, in the thread and context of the caller; changes nothing."""
+
+    def __init__(self, inner: Backend, observers: Iterable[Observer], name: str) -> None:
+        super().__init__(inner, observers, name)
+        self._observers = tuple(each for each in self._all if isinstance(each, CallObserver))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""
@@ -183,13 +197,6 @@ class ObservingLayer(Layer):
                 observer.ended(end, token)
             except Exception:
                 self._complain(observer)
-
-    def _complain(self, observer: Observer) -> None:
-        if id(observer) not in self._complained:
-            self._complained.add(id(observer))
-            log.exception(
-                "observer %s failed; further failures of it are not logged", type(observer).__name__
-            )
 
 
 def _length(answer: Any) -> int:
