@@ -20,7 +20,7 @@ RANKS = [
     {"storage", "structure", "sources"},
     {"config"},
     {"compose"},
-    {"aio"},
+    {"aio", "migration"},
     {"testing"},
     {"cli"},
 ]

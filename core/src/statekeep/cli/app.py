@@ -14,7 +14,17 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from statekeep import __version__
-from statekeep.cli import check, deferred, dictionary, inspection, listing, sets, values
+from statekeep.cli import (
+    check,
+    deferred,
+    dictionary,
+    inspection,
+    listing,
+    moving,
+    sets,
+    transfer,
+    values,
+)
 from statekeep.cli.call import group
 from statekeep.cli.exits import MEANINGS, guarded
 
@@ -65,6 +75,8 @@ listing.add_to(app)
 app.add_typer(sets.app)
 app.add_typer(deferred.app)
 app.add_typer(dictionary.app)
+moving.add_to(app)
+transfer.add_to(app)
 check.add_to(app)
 inspection.add_to(app)
 
