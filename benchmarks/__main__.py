@@ -19,6 +19,7 @@ from benchmarks import (
     embedded,
     envelope,
     importing,
+    moving,
     mysql,
     peers,
     postgres,
@@ -81,6 +82,7 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
         "aio-postgres": aio.postgres_tasks,
         "aio-sqlite": aio.sqlite_tasks,
     },
+    "moving": {"moving": moving.moving},
     "importing": {"importing": importing.importing},
 }
 BENCHMARKS = {name: made for group in GROUPS.values() for name, made in group.items()}

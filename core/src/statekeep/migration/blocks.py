@@ -13,7 +13,7 @@ from statekeep.errors import CorruptValue
 GZIP = 31
 """What zlib calls the format: a window of 32 KiB, a gzip header and trailer."""
 
-LEVEL = 6
+LEVEL = 3
 BLOCK_BYTES = 2**20
 """Of text, from which a block is full."""
 
