@@ -85,11 +85,16 @@ class _Mending:
     delete: bool
     patience: Patience
     tally: Tally
+    seen: set[object] = field(factory=set)
     writes: list[Operation] = field(factory=list)
     deletions: list[Operation] = field(factory=list)
 
     def add(self, found: Difference) -> None:
         """Mends this difference, now or with others to come."""
+        name = (found.kind, found.name, found.member)
+        if name in self.seen:  # read twice
+            return
+        self.seen.add(name)
         if found.what == (EXTRA,):
             self._drop(found) if self.delete else self.tally.add(found.kind, Count(kept=1))
         elif found.kind is RecordKind.KEY_SET:
@@ -100,13 +105,14 @@ class _Mending:
                 self.tally.add(found.kind, Count(written=1))
             else:
                 self.tally.add(found.kind, Count(kept=1))
-        if len(self.writes) + len(self.deletions) >= TOGETHER:
+        if len(self.seen) >= TOGETHER:
             self.flush()
 
     def flush(self) -> None:
         """Commits what was collected."""
         commit(self.target, self.writes, self.patience)
         commit_conditional(self.target, self.deletions, self.patience)
+        self.seen.clear()
         self.writes.clear()
         self.deletions.clear()
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Protocol, TypeVar
 
-MOST_BYTES = 32 * 2**20
+MOST_BYTES = 16 * 2**20
 """Bytes that may wait or be under way, beside one portion."""
 
 

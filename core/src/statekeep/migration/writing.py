@@ -68,6 +68,7 @@ class Writer:
         Raises:
             TargetConflict: the target has some of them, but otherwise; nothing was written.
         """
+        items = _once(items)
         sets = sum(isinstance(item, SetMembers) for item in items)
         members = sum(len(item.members) for item in items if isinstance(item, SetMembers))
         count = Count(records=len(items) - sets, members=members, bytes=sum(map(size_of, items)))
@@ -117,6 +118,14 @@ def conflict(names: Sequence[str], count: int) -> TargetConflict:
         f"({shown}): say whether to skip or to overwrite them",
         names,
     )
+
+
+def _once(items: Sequence[Item]) -> Sequence[Item]:
+    """The records, each once: an export may hold one twice, and the later is the newer."""
+    found: dict[object, Item] = {}
+    for number, item in enumerate(items):
+        found[number if isinstance(item, SetMembers) else name_of(item)] = item
+    return items if len(found) == len(items) else tuple(found.values())
 
 
 def _operation(item: Item) -> Operation:
