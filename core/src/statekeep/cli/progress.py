@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -56,10 +56,12 @@ class Display:
     Attributes:
         as_json: lines are JSON objects.
         estimate: how much there is.
+        clock: seconds, from any moment on.
     """
 
     as_json: bool
     estimate: Estimate = field(factory=Estimate)
+    clock: Callable[[], float] = time.monotonic
     _phase: str = ""
     _began: float = 0.0
     _shown: float = 0.0
@@ -68,7 +70,7 @@ class Display:
 
     def __call__(self, progress: Progress) -> None:
         """Shows it, if it is time to."""
-        now = time.monotonic()
+        now = self.clock()
         if progress.phase != self._phase:
             self._phase, self._began, self._shown = progress.phase, now, now
             if self._bar is not None:
