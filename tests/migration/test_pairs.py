@@ -11,6 +11,7 @@ from statekeep.testing.support import snapshot
 
 from tests.migration import contents
 from tests.migration.conftest import BACKENDS, Fresh, Open
+from tests.servers.redis import RedisCluster
 
 PAIRS = list(product(BACKENDS, BACKENDS))
 
@@ -34,6 +35,8 @@ def test_a_copy_is_what_the_source_was(
     with pytest.raises(VersionConflict):
         theirs.values.put(contents.NAMES[1], b"", expected=version - 1)
     theirs.deferred.acknowledge(held)
+    theirs.values.delete(contents.NAMES[0])
+    assert theirs.values.put(contents.NAMES[0], b"", expected=0) > version + 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -66,3 +69,19 @@ def test_only_what_is_selected_is_moved(fresh: Fresh, opened: Open, backend: str
 
 
 SETS = migration.EVERYTHING.kinds[1]
+
+
+@pytest.mark.xdist_group("redis-six-nodes")
+def test_a_cluster_is_copied_both_ways(opened: Open) -> None:
+    """Each record is a transaction of its own there, and its scans have an order of their own."""
+    cluster = RedisCluster(replicas=0)
+    try:
+        ours, back = opened("memory:"), opened("memory:")
+        theirs = opened({"redis": {"nodes": cluster.addresses}})
+        contents.fill(ours)
+        migration.copy(ours.backend, theirs.backend)
+        assert list(migration.compare(ours.backend, theirs.backend)) == []
+        migration.copy(theirs.backend, back.backend)
+        assert snapshot(back, "") == snapshot(ours, "")
+    finally:
+        cluster.close()

@@ -118,6 +118,29 @@ def test_a_resumed_copy_repeats_only_what_was_under_way(
     assert (gone.name, gone.what) == ("k00", ("extra",))
 
 
+def test_what_changed_in_the_source_before_a_resumption_is_no_conflict(
+    memories: tuple[Storage, Storage], tmp_path: Path
+) -> None:
+    """A record that was under way and has a newer state by now; one that the target wrote is."""
+    source, target = memories
+    source.values.put("k", b"old")
+    source.deferred.schedule("q", "m", due=HOUR)
+    path = tmp_path / "checkpoint.json"
+    Checkpoint.at(path, Pair("a", "b")).save()  # killed before the first portion was acknowledged
+    migration.copy(source.backend, target.backend)
+    source.values.put("k", b"new")
+    source.deferred.schedule("q", "m", due=2 * HOUR)
+    migration.copy(source.backend, target.backend, checkpoint=Checkpoint.at(path, Pair("a", "b")))
+    assert snapshot(target, "") == snapshot(source, "")
+    for _ in range(2):
+        target.values.put("k", b"of a worker at the target")
+    Checkpoint(path, Pair("a", "b")).save()
+    with pytest.raises(migration.TargetConflict, match="'k'"):
+        migration.copy(
+            source.backend, target.backend, checkpoint=Checkpoint.at(path, Pair("a", "b"))
+        )
+
+
 def test_a_checkpoint_belongs_to_one_move(tmp_path: Path) -> None:
     """Another source, target or selection is refused, and so is a file that is none."""
     path = tmp_path / "checkpoint.json"

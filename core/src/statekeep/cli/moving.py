@@ -110,22 +110,23 @@ def migrate(
         both.target.setup()
         file = Checkpoint.at(checkpoint or Path(both.pair.file_name), both.pair)
         with display(call.out.as_json, both.source, chosen) as shown, _resumable(file):
-            if on_conflict is Conflicts.NEWER and not _is_begun(both, file):
-                tally = migration.follow(
-                    both.source, both.target, chosen, delete=delete, patience=patience, watch=shown
-                )
-            else:
-                policy = Conflicts.FAIL if on_conflict is Conflicts.NEWER else on_conflict
+            tally, newer = Tally(), on_conflict is Conflicts.NEWER
+            follows = newer and (file.resumed or not _is_empty(both))
+            if not follows or file.resumed:
                 tally = migration.copy(
                     both.source,
                     both.target,
                     chosen,
-                    on_conflict=OnConflict(policy.value),
+                    on_conflict=OnConflict.FAIL if newer else OnConflict(on_conflict.value),
                     checkpoint=file,
                     workers=workers,
                     batch=batch,
                     patience=patience,
                     watch=shown,
+                )
+            if follows:
+                tally += migration.follow(
+                    both.source, both.target, chosen, delete=delete, patience=patience, watch=shown
                 )
             found = _compare(call.out, both, patience, shown) if verify else None
         file.remove()
@@ -166,10 +167,8 @@ def verify(
     return NO if found.found else OK
 
 
-def _is_begun(both: Stores, file: Checkpoint) -> bool:
-    """Whether this is a copy into an empty store, or goes on with one: it is the faster way."""
-    if file.resumed:
-        return True
+def _is_empty(both: Stores) -> bool:
+    """Whether there is nothing yet to bring up to date: a copy is faster."""
     try:
         preflight.check_empty(both.target, both.pair.selection)
     except migration.TargetConflict:

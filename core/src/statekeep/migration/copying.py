@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from functools import reduce
 
@@ -64,19 +65,19 @@ def copy(
     waits = Patience(patience)
     tally = Tally(dict(checkpoint.counts) if checkpoint else {})
     resumed = tally.total.records
-    _check(source, target, selection, on_conflict, checkpoint, waits)
-    writer = Writer(target, on_conflict, waits)
+    _check(source, target, selection, on_conflict, checkpoint, waits, watch)
+    writer = Writer(target, on_conflict, waits, resumes=bool(checkpoint and checkpoint.resumed))
     places = checkpoint.places if checkpoint else {}
     found = portions(source, selection, batch, waits, dict(places))
     done = pipeline(found, lambda portion: _move(source, writer, portion), workers, waits.stop)
     try:
-        for portion, count in done:
-            tally.add(portion.kind, count)
-            if checkpoint:
-                checkpoint.advance(portion.kind, portion.place, count)
-            watch(Progress("copy", tally.counts, resumed))
+        with closing(done):
+            for portion, count in done:
+                tally.add(portion.kind, count)
+                if checkpoint:
+                    checkpoint.advance(portion.kind, portion.place, count)
+                watch(Progress("copy", tally.counts, resumed))
     finally:
-        done.close()
         if checkpoint:
             checkpoint.save()
     return tally
@@ -89,6 +90,7 @@ def _check(
     on_conflict: OnConflict,
     checkpoint: Checkpoint | None,
     patience: Patience,
+    watch: Watch,
 ) -> None:
     preflight.check_writable(target)
     if checkpoint and checkpoint.resumed:
@@ -97,7 +99,7 @@ def _check(
     else:
         if on_conflict is OnConflict.FAIL:
             patience.call(lambda: preflight.check_empty(target, selection))
-        preflight.check_fits(source, target, selection, patience)
+        preflight.check_fits(source, target, selection, patience, watch)
     if checkpoint:
         checkpoint.save()  # what is written from here on is ours: a run after a kill goes on
 

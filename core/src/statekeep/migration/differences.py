@@ -69,6 +69,13 @@ def differing(source: Item, target: Item) -> tuple[str, ...]:
     return tuple(name for name, differs in found.items() if differs)
 
 
+def is_newer(source: Item, target: Item | None) -> bool:
+    """Whether the target's record may be an earlier state of the source's: of messages, always."""
+    if isinstance(source, KeyValueRecord) and isinstance(target, KeyValueRecord):
+        return source.entry.version > target.entry.version
+    return True
+
+
 def _same_end(ours: datetime | None, theirs: datetime | None) -> bool:
     if ours is None or theirs is None:
         return ours is theirs

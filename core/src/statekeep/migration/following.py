@@ -10,7 +10,7 @@ from statekeep.backend import Backend
 from statekeep.migration import preflight, reading
 from statekeep.migration.committing import commit, commit_conditional
 from statekeep.migration.comparing import Comparison
-from statekeep.migration.differences import EXTRA, Difference
+from statekeep.migration.differences import EXTRA, Difference, is_newer
 from statekeep.migration.patience import DEFAULT_PATIENCE, Patience
 from statekeep.migration.progress import Count, Progress, Tally, Watch, unwatched
 from statekeep.migration.selection import EVERYTHING, Selection
@@ -62,7 +62,7 @@ def follow(
     """
     waits = Patience(patience)
     preflight.check_writable(target)
-    preflight.check_fits(source, target, selection, waits)
+    preflight.check_fits(source, target, selection, waits, watch)
     tally = Tally()
 
     def told(progress: Progress) -> None:
@@ -100,7 +100,7 @@ class _Mending:
         elif found.kind is RecordKind.KEY_SET:
             self._add_members(found)
         elif isinstance(found.source, KeyValueRecord | DeferredMessage):
-            if _is_newer(found):
+            if is_newer(found.source, found.target):
                 self.writes.append(Restore(found.source))
                 self.tally.add(found.kind, Count(written=1))
             else:
@@ -136,10 +136,3 @@ class _Mending:
             for page in reading.members(self.target, str(found.name), self.patience):
                 commit(self.target, [Remove(page.key, page.members)], self.patience)
         self.tally.add(found.kind, Count(deleted=1))
-
-
-def _is_newer(found: Difference) -> bool:
-    ours, theirs = found.source, found.target
-    if isinstance(ours, KeyValueRecord) and isinstance(theirs, KeyValueRecord):
-        return ours.entry.version > theirs.entry.version
-    return True

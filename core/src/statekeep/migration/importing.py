@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import timedelta
 from itertools import groupby
 from tempfile import TemporaryFile
@@ -83,11 +84,12 @@ def import_(
     _check(writer, file, watch)
     file.seek(start)
     tally = Tally()
-    for piece, count in pipeline(
-        _pieces(ExportFile(file)), lambda one: writer.write(one.items), workers, waits.stop
-    ):
-        tally.add(piece.kind, count + Count(records=piece.sets, written=piece.sets))
-        watch(Progress("import", tally.counts))
+    pieces = _pieces(ExportFile(file))
+    done = pipeline(pieces, lambda one: writer.write(one.items), workers, waits.stop)
+    with closing(done):
+        for piece, count in done:
+            tally.add(piece.kind, count + Count(records=piece.sets, written=piece.sets))
+            watch(Progress("import", tally.counts))
     return tally
 
 

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from statekeep.backend import Backend, Capabilities
 from statekeep.errors import InvalidArgument, Unsupported
 from statekeep.migration.patience import Patience
+from statekeep.migration.progress import Count, Progress, Tally, Watch
 from statekeep.migration.reading import BATCH, portions
 from statekeep.migration.selection import Item, Selection, SetMembers, described, size_of
 from statekeep.migration.writing import TargetConflict
@@ -59,7 +60,9 @@ def check_still_there(target: Backend, selection: Selection) -> None:
         )
 
 
-def check_fits(source: Backend, target: Backend, selection: Selection, patience: Patience) -> None:
+def check_fits(
+    source: Backend, target: Backend, selection: Selection, patience: Patience, watch: Watch
+) -> None:
     """Refuses records that the target cannot hold; reads the source only where there may be some.
 
     Raises:
@@ -72,9 +75,11 @@ def check_fits(source: Backend, target: Backend, selection: Selection, patience:
     kinds = [kind for kind in selection.kinds if kind is not RecordKind.KEY_SET]
     if not kinds:
         return
-    misfits = Misfits(theirs)
+    misfits, tally = Misfits(theirs), Tally()
     for portion in portions(source, Selection(selection.prefix, kinds), BATCH, patience):
         misfits.look(portion.items)
+        tally.add(portion.kind, Count(records=len(portion.items), bytes=portion.bytes))
+        watch(Progress("check", tally.counts))
     misfits.refuse()
 
 

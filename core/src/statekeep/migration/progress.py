@@ -48,6 +48,12 @@ class Tally:
         """Takes more in."""
         self.counts[kind] = self.counts.get(kind, Count()) + count
 
+    def __add__(self, other: Tally) -> Tally:
+        found = Tally(dict(self.counts))
+        for kind, count in other.counts.items():
+            found.add(kind, count)
+        return found
+
     @property
     def total(self) -> Count:
         """Of all kinds together."""

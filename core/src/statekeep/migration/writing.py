@@ -11,7 +11,7 @@ from statekeep.backend import Backend
 from statekeep.errors import StorageError
 from statekeep.migration import lookup
 from statekeep.migration.committing import commit
-from statekeep.migration.differences import differing
+from statekeep.migration.differences import differing, is_newer
 from statekeep.migration.patience import Patience
 from statekeep.migration.progress import Count
 from statekeep.migration.selection import Item, SetMembers, described, name_of, size_of
@@ -56,11 +56,14 @@ class Writer:
         target: where to.
         on_conflict: how conflicts are settled. Members are added to a set in any case.
         patience: with a target that is away.
+        resumes: whether an earlier run may have written some of the records: with `FAIL`, what may
+            be an earlier state of the source's record is then no conflict, but replaced.
     """
 
     target: Backend
     on_conflict: OnConflict
     patience: Patience
+    resumes: bool = False
 
     def write(self, items: Sequence[Item]) -> Count:
         """Writes what is not there yet; repeating it changes nothing.
@@ -98,7 +101,8 @@ class Writer:
             if other is None:
                 wanted.append(item)
             elif differing(item, other):
-                kept.append(item)
+                ours = self.resumes and self.on_conflict is OnConflict.FAIL
+                (wanted if ours and is_newer(item, other) else kept).append(item)
         return wanted, kept
 
     def _there(self, items: Sequence[Item]) -> dict[str | tuple[str, str], Item]:
