@@ -122,6 +122,7 @@ def test_newer_brings_a_copy_up_to_date(run: Any, stored: None) -> None:
         (("migrate", *BOTH, "--url", A), "--from and --to"),
         (("verify", *BOTH, "--kinds", "values,tags"), "'tags' is no kind"),
         (("migrate", "--from", A), "--to"),
+        (("migrate", "--from", f"postgres//u:{PASSWORD}@h/d", "--to", B), "neither"),
         (("export", "nowhere/x.gz", "--url", A), "no folder"),
         (("import", "missing.gz"), "missing.gz"),
         (("archive", "x.gz", "--url", A), "--prefix"),
@@ -136,6 +137,7 @@ def test_wrong_usage_does_nothing(run: Any, stored: None, arguments: Any, reason
     ran = run(*arguments)
     assert ran.code == 2, ran.err
     assert reason in ran.err
+    assert PASSWORD not in ran.err
     assert not Path("b.db").exists()
     assert not Path("x.gz").exists()
 
@@ -273,21 +275,26 @@ def test_archive_exports_verifies_and_deletes(run: Any, stored: None) -> None:
 
 def test_progress_is_shown_with_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     """Lines on stderr, for people or as JSON; a total where the store was counted."""
-    moments = iter([100.0, 110.0, 120.0])
+    moments = iter([100.0, 110.0, 120.0, 200.0, 210.0])
     counts = {RecordKind.KEY_VALUE: Count(records=200, bytes=3_000_000)}
-    with Display(as_json=False, clock=lambda: next(moments)) as shown:
-        shown(Progress("copy", {}))
-        shown(Progress("copy", counts))
-        shown.estimate.records = 1000
-        shown(Progress("copy", counts))
-    shown = capsys.readouterr().err.splitlines()
-    assert shown[-2:] == [
+    lines = Display(as_json=False, clock=lambda: next(moments))
+    lines(Progress("copy", {}))
+    lines(Progress("copy", counts))
+    lines.estimate.records = 1000
+    lines(Progress("copy", counts))
+    assert capsys.readouterr().err.splitlines() == [
         "copy: 200 records, 3.0 MB, 20/s",
         "copy: 200 of 1000 records, 3.0 MB, 10/s, about 80 s left",
     ]
-    moments = iter([100.0, 110.0])
-    with Display(as_json=True, clock=lambda: next(moments)) as shown:
-        shown(Progress("copy", {}))
-        shown(Progress("copy", counts))
-    line = json.loads(capsys.readouterr().err.splitlines()[-1])
-    assert (line["progress"], line["records_per_second"]) == ("copy", 20)
+    objects = Display(as_json=True, clock=lambda: next(moments))
+    objects(Progress("copy", {}))
+    objects(Progress("copy", counts))
+    (line,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert line == {
+        "progress": "copy",
+        "records": 200,
+        "total": None,
+        "bytes": 3_000_000,
+        "records_per_second": 20,
+        "seconds_left": None,
+    }

@@ -7,8 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -51,21 +50,22 @@ class Estimate:
 
 @define
 class Display:
-    """Shows progress on stderr; a context manager.
+    """Shows progress on stderr. Made by `display`.
 
     Attributes:
         as_json: lines are JSON objects.
+        bar: of rich, for a terminal; None for lines.
         estimate: how much there is.
         clock: seconds, from any moment on.
     """
 
     as_json: bool
+    bar: Any = None
     estimate: Estimate = field(factory=Estimate)
     clock: Callable[[], float] = time.monotonic
     _phase: str = ""
     _began: float = 0.0
     _shown: float = 0.0
-    _bar: Any = None
     _task: Any = None
 
     def __call__(self, progress: Progress) -> None:
@@ -73,12 +73,12 @@ class Display:
         now = self.clock()
         if progress.phase != self._phase:
             self._phase, self._began, self._shown = progress.phase, now, now
-            if self._bar is not None:
-                self._task = self._begin(self._bar, progress.phase)
-        if self._bar is not None:
+            if self.bar is not None:
+                self._task = self._begin(self.bar, progress.phase)
+        if self.bar is not None:
             total = self.estimate.records
             done = progress.total.records
-            self._bar.update(self._task, completed=done, total=total and max(total, done))
+            self.bar.update(self._task, completed=done, total=total and max(total, done))
         elif now - self._shown >= EVERY:
             self._shown = now
             typer.echo(self._line(progress, now - self._began), err=True)
@@ -111,26 +111,14 @@ class Display:
             bar.remove_task(self._task)
         return bar.add_task(phase, total=None)
 
-    def __enter__(self) -> Display:
-        if not self.as_json and sys.stderr is not None and sys.stderr.isatty():
-            self._bar = _bar()
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
 
 @contextmanager
 def display(as_json: bool, backend: Backend | None, selection: Selection) -> Iterator[Display]:
     """A display of a move of these records of a backend, or of a file."""
-    with Display(as_json) as shown:
+    watched = not as_json and sys.stderr is not None and sys.stderr.isatty()
+    bar = _bar() if watched else None
+    with bar or nullcontext():
+        shown = Display(as_json, bar)
         if backend is not None:
             shown.estimate.count(backend, selection)
         yield shown

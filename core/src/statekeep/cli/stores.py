@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
@@ -117,7 +118,7 @@ def stores(call: Call, source: str, target: str, chosen: Selection) -> Iterator[
     """
     if call.config is not None or call.url is not None:
         raise typer.BadParameter("this command takes --from and --to, not --config or --url")
-    ours, theirs = (_call(call, place) for place in (source, target))
+    ours, theirs = _call(call, "--from", source), _call(call, "--to", target)
     pair = Pair(place(ours.load()), place(theirs.load()), chosen)
     if pair.source == pair.target and not pair.source.startswith("memory"):
         raise typer.BadParameter(f"--from and --to are the same store: {pair.source}")
@@ -154,9 +155,14 @@ def place(config: StorageConfig) -> str:
     return " ".join([name, *shown])
 
 
-def _call(call: Call, where: str) -> Call:
-    from statekeep.sources import is_url
+def _call(call: Call, name: str, where: str) -> Call:
+    from statekeep.sources import PARSERS, is_url
 
     if is_url(where):
         return evolve(call, config=None, url=where)
+    if Path(where).suffix.lower() not in PARSERS:  # not shown: it may hold a password
+        raise typer.BadParameter(
+            f"{name} is neither a URL, as sqlite:///state.db, nor a config file, whose name ends "
+            f"in {', '.join(sorted(PARSERS))}"
+        )
     return evolve(call, config=where, url=None)

@@ -55,7 +55,7 @@ def export(
     """Write records to a file, which appears when it is complete."""
     chosen = selection(prefix, (Kind.VALUES,) if since and kinds is None else kinds)
     if file != STANDARD:
-        _check_free(file, force)
+        _check_free(file, "--force", force)
     with _source(call, chosen) as (backend, shown), _writing(file) as stream:
         tally = _export(call, backend, stream, chosen, since, patience, shown)
     if file != STANDARD:
@@ -123,7 +123,7 @@ def archive(
     if set(chosen.kinds) - set(migration.ARCHIVED):
         raise typer.BadParameter("messages cannot be archived: say --kinds values,sets")
     if not resume:
-        _check_free(file, force=False)
+        _check_free(file, "--resume")
     with _source(call, chosen) as (backend, shown):
         if not resume:
             with replacing(file) as stream:
@@ -160,9 +160,9 @@ def _export(
     )
 
 
-def _check_free(file: Path, force: bool) -> None:
-    if file.exists() and not (force and file.is_file()):
-        raise typer.BadParameter(f"{file} exists: take another name, or say --force")
+def _check_free(file: Path, option: str, given: bool = False) -> None:
+    if file.exists() and not (given and file.is_file()):
+        raise typer.BadParameter(f"{file} exists: take another name, or say {option}")
     if not file.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {file.parent}")
 
