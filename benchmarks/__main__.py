@@ -20,6 +20,7 @@ from benchmarks import (
     embedded,
     envelope,
     importing,
+    moving,
     mysql,
     peers,
     postgres,
@@ -85,6 +86,7 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
     },
     "watching": {"watching": watching.watching},
     "choosing": {"choosing-latency": choosing.latency},
+    "moving": {"moving": moving.moving},
     "importing": {"importing": importing.importing},
 }
 BENCHMARKS = {name: made for group in GROUPS.values() for name, made in group.items()}

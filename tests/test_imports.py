@@ -23,7 +23,7 @@ RANKS = [
     {"storage", "structure", "sources"},
     {"config"},
     {"compose", "census"},
-    {"aio"},
+    {"aio", "migration"},
     {"testing"},
     {"cli"},
 ]

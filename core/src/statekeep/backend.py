@@ -173,6 +173,28 @@ class Backend(ABC):
         the same message at once.
         """
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """The messages of these `(queue, id)`, absent ones left out. For tools, not for workers.
+
+        This one scans for each of them; a backend that can ask for all at once overrides it.
+        """
+        found: dict[tuple[str, str], DeferredMessage] = {}
+        for name in names:
+            cursor = None
+            while name not in found:
+                page = self.scan(
+                    RecordKind.DEFERRED, prefix="\0".join(name), limit=2, cursor=cursor
+                )
+                for message in page.items:
+                    if isinstance(message, DeferredMessage) and message.name == name:
+                        found[name] = message
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return found
+
     @abstractmethod
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None

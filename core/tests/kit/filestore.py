@@ -73,6 +73,12 @@ class FileBackend(MemoryBackend):
         with self._loaded():
             return super().contains(key, members)
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        with self._loaded():
+            return super().messages_many(names)
+
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
     ) -> Page[Record]:

@@ -1283,6 +1283,23 @@ class KindsMixedInScan(Planted):
         return Page((*page.items, *extra))
 
 
+@caught_by("test_queues_are_asked_for_messages_by_name")
+class NameTakenForPrefix(Planted):
+    """What is asked for by name is scanned for, and the first that begins so is taken."""
+
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        found: dict[tuple[str, str], DeferredMessage] = {}
+        for name in names:
+            prefix = "\0".join(name)
+            page = super().scan(RecordKind.DEFERRED, prefix=prefix, limit=1, cursor=None)
+            for message in page.items:
+                assert isinstance(message, DeferredMessage)
+                found[name] = message
+        return found
+
+
 # Interrupts
 
 

@@ -14,7 +14,18 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from statekeep import __version__
-from statekeep.cli import check, counting, deferred, dictionary, inspection, listing, sets, values
+from statekeep.cli import (
+    check,
+    counting,
+    deferred,
+    dictionary,
+    inspection,
+    listing,
+    moving,
+    sets,
+    transfer,
+    values,
+)
 from statekeep.cli.call import group
 from statekeep.cli.exits import MEANINGS, guarded
 from statekeep.cli.top import command as top
@@ -66,6 +77,8 @@ listing.add_to(app)
 app.add_typer(sets.app)
 app.add_typer(deferred.app)
 app.add_typer(dictionary.app)
+moving.add_to(app)
+transfer.add_to(app)
 check.add_to(app)
 counting.add_to(app)
 inspection.add_to(app)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +14,7 @@ from statekeep import validate
 from statekeep.cli.call import Call, command, group
 from statekeep.cli.exits import No
 from statekeep.cli.listing import records
+from statekeep.migration.durable import replacing
 from statekeep.model import KeyValueRecord, Record, RecordKind
 
 if TYPE_CHECKING:
@@ -174,16 +173,9 @@ def _sizes(held: Iterable[tuple[str, bytes]], compressor: Compressor, name: str)
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, and on disk before anything can be written with it."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with replacing(path) as file:
+        file.write(content)
+        Path(file.name).chmod(0o644)
 
 
 command(app, "train")(train)

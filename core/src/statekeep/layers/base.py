@@ -59,6 +59,12 @@ class Layer(Backend):
         """See `Backend.claim`."""
         return self.inner.claim(queue, limit=limit, lease=lease)
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        return self.inner.messages_many(names)
+
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
     ) -> Page[Record]:

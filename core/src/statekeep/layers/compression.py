@@ -79,6 +79,13 @@ class CompressionLayer(Layer):
         claimed = self.inner.claim(queue, limit=limit, lease=lease)
         return [self._open_message(message) for message in claimed]
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        found = self.inner.messages_many(names)
+        return {name: self._open_message(message) for name, message in found.items()}
+
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
     ) -> Page[Record]:

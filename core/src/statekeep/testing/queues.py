@@ -177,6 +177,21 @@ class QueuesTests(Kit):
         assert (listed["due"].token, listed["due"].attempt) == ("", 0)
         assert listed["waiting"].visible == listed["waiting"].due
 
+    def test_queues_are_asked_for_messages_by_name(self, storage: Storage, prefix: str) -> None:
+        """Held, waiting and due ones come as a scan shows them; absent names are left out."""
+        queue, other = prefix + "queue", prefix + "other"
+        for id in ("a", "ab", "abc", "held"):
+            storage.deferred.schedule(queue, id, due=HOUR, payload=id.encode())
+        storage.deferred.schedule(other, "a", due=PAST, payload=b"of the other queue")
+        storage.deferred.schedule(queue, "held", due=PAST, payload=b"held")
+        storage.deferred.claim(queue, lease=HOUR)
+        there = {message.name: message for message in storage.deferred.scan(queue)}
+        there |= {message.name: message for message in storage.deferred.scan(other)}
+        names = [(queue, "ab"), (other, "a"), (queue, "held"), (other, "ab"), (queue, "hel")]
+        found = storage.backend.messages_many(names)
+        assert found == {name: there[name] for name in names[:3]}
+        assert storage.backend.messages_many([]) == {}
+
     @pytest.mark.parametrize(
         "due",
         [

@@ -119,6 +119,14 @@ class MemoryBackend(Backend):
             held = state.sets.get(key, ())
             return frozenset(member for member in members if member in held)
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        with self._lock:
+            messages = self._opened().messages
+            return {name: messages[name] for name in names if name in messages}
+
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
         """See `Backend.claim`."""
         return self._change(lambda state: state.claim(queue, limit, lease))

@@ -96,6 +96,13 @@ class MysqlBackend(Backend):
             member for (member,) in self._database.rows(self._statements.contains(key, members))
         )
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        found = (scans.decoded(row) for row in self._rows(self._statements.messages_many(names)))
+        return {each.name: each for each in found}
+
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
         """See `Backend.claim`."""
         token = secrets.token_hex(16)

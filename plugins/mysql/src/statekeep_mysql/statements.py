@@ -74,6 +74,15 @@ class Statements:
             for some in lists(map(data, members))
         ]
 
+    def messages_many(self, names: Sequence[tuple[str, str]]) -> list[str]:
+        """The rows of many messages."""
+        wanted = (f"({text(queue)},{text(id)})" for queue, id in names)
+        return [
+            f"SELECT {COLUMNS} FROM {self.names.deferred_table} FORCE INDEX (PRIMARY) "  # noqa: S608
+            f"WHERE (queue,id) IN ({some})"
+            for some in lists(wanted)
+        ]
+
     def put(self, key: str, expected: int, value: bytes, ttl: int | None) -> str:
         """Updates a value of a known version; without effect where it has another one."""
         expires = "NULL" if ttl is None else later(ttl)

@@ -98,6 +98,17 @@ class PostgresBackend(Backend):
         rows = self._database.read(self._statements.contains, key, members)
         return frozenset(member for (member,) in rows)
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        if not names:
+            return {}
+        queues, ids = zip(*names, strict=True)
+        rows = self._database.read(self._statements.messages_many, queues, ids)
+        found = (message(row) for row in rows)
+        return {each.name: each for each in found}
+
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
         """See `Backend.claim`."""
         micros = duration_micros(lease)

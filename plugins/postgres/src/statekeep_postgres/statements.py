@@ -27,6 +27,7 @@ class Statements:
     members: Statement = field(init=False)
     members_page: Statement = field(init=False)
     contains: Statement = field(init=False)
+    messages_many: Statement = field(init=False)
     claim: Statement = field(init=False)
     put: Statement = field(init=False)
     put_for: Statement = field(init=False)
@@ -77,6 +78,15 @@ class Statements:
             f"SELECT member FROM {self.key_set} WHERE key = $1 AND member = ANY ($2)",  # noqa: S608
             ("text", "bytea[]"),
             ("bytea",),
+        )
+
+    @messages_many.default
+    def _messages_many(self) -> Statement:
+        return Statement(
+            f"SELECT {COLUMNS} FROM {self.deferred} "  # noqa: S608
+            "JOIN unnest($1, $2) AS wanted (queue, id) USING (queue, id)",
+            ("text[]", "text[]"),
+            MESSAGE,
         )
 
     @claim.default

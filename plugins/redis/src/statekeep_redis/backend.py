@@ -148,6 +148,14 @@ class RedisBackend(Backend):
         scores = self._place.call(self._names.slot(name), ("ZMSCORE", name, *members), write=False)
         return frozenset(m for m, score in zip(members, scores, strict=True) if score is not None)
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        self._check_open()
+        wanted = [f"{queue}\0{id}".encode() for queue, id in names]
+        return {each.name: each for each in self._scanner.messages(wanted)}
+
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
         """See `Backend.claim`."""
         self._check_open()

@@ -153,7 +153,7 @@ class Scanner:
         if kind is RecordKind.KEY_SET:
             return tuple(KeySetRecord(name.decode()) for _, name in found)
         if kind is RecordKind.DEFERRED:
-            return tuple(self._messages([name for _, name in found]))
+            return tuple(self.messages([name for _, name in found]))
         keys = [name.decode() for _, name in found]
         stored = self.fan_out("MGET", [self._names.value(key) for key in keys])
         return tuple(
@@ -162,7 +162,8 @@ class Scanner:
             if value is not None
         )
 
-    def _messages(self, names: Sequence[bytes]) -> Iterator[DeferredMessage]:
+    def messages(self, names: Sequence[bytes]) -> Iterator[DeferredMessage]:
+        """The messages of these names, absent ones left out."""
         wanted: list[tuple[int, Command]] = []
         for name in names:
             queue, id = _split(name)

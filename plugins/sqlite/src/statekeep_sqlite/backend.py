@@ -89,6 +89,12 @@ class SqliteBackend(Backend):
         """See `Backend.contains`."""
         return reads.contains(self._database, key, members)
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        return reads.messages_many(self._database, names)
+
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
         """See `Backend.claim`."""
         self._refuse_read_only()

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 from statekeep import cursors
-from statekeep.model import Entry, Page
+from statekeep.model import DeferredMessage, Entry, Page
 
 from statekeep_sqlite.driver import Database, Row
-from statekeep_sqlite.rows import damaged, entry
+from statekeep_sqlite.rows import damaged, entry, message
 
 MOST_KEYS = 512
 """Keys asked for in one statement; above, several read one snapshot."""
@@ -22,6 +22,10 @@ VERSIONS = "SELECT key, version, expires FROM key_value_storage WHERE key IN ({}
 MEMBERS = "SELECT key, member FROM key_set_storage WHERE key = ?"
 MEMBERS_MANY = "SELECT key, member FROM key_set_storage WHERE key IN ({})"
 CONTAINS = "SELECT member FROM key_set_storage WHERE key = ? AND member IN ({})"
+MESSAGE = (
+    "SELECT queue, id, due, payload, token, attempt, visible FROM deferred_message_storage "
+    "WHERE queue = ? AND id = ?"
+)
 PAGE = "SELECT member FROM key_set_storage WHERE key = ? AND member > ? ORDER BY member LIMIT ?"
 
 
@@ -72,6 +76,16 @@ def contains(database: Database, key: str, members: Sequence[bytes]) -> frozense
     for sql, part in in_parts(CONTAINS, members):
         found.update(member for (member,) in database.read(sql, (key, *part)))
     return frozenset(found)
+
+
+def messages_many(
+    database: Database, names: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], DeferredMessage]:
+    """See `Backend.messages_many`."""
+    with database.snapshot() as connection:
+        rows = [row for name in names for row in connection.execute(MESSAGE, name)]
+    found = (message(row) for row in rows)
+    return {each.name: each for each in found}
 
 
 def in_parts(sql: str, names: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:

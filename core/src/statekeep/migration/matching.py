@@ -1,0 +1,133 @@
+"""Finds the records that two long streams do not have in common, in constant memory.
+
+Both are read a page at a time, always the one that lags behind by its names, and what meets its
+like is forgotten. Where both are in the order of names, which every store of ours but a Redis
+Cluster gives, little is ever kept; in any other order too much may be: the oldest are then looked
+up at the other side. What is left over is only suspected: a record may have changed between the
+two reads, or have been read twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from typing import Generic, TypeVar
+
+from attrs import field, mutable
+
+N = TypeVar("N", str, tuple[str, str], bytes)
+T = TypeVar("T")
+
+MOST_KEPT = 5000
+MOST_KEPT_BYTES = 16 * 2**20
+"""Of each side, records that wait for their like, and the bytes that they hold."""
+
+SUSPECTS = 256
+"""Names that are looked up together."""
+
+
+@mutable
+class Side(Generic[N, T]):
+    """One of the two streams.
+
+    Attributes:
+        pages: what is left of it.
+        ahead: the page to come, while it is being read.
+        last: the last name that was read, or None.
+        kept: the records that have not met their like.
+        bytes: of these.
+    """
+
+    pages: Iterator[Sequence[tuple[N, T]]]
+    ahead: Future[Sequence[tuple[N, T]] | None] | None = None
+    last: N | None = None
+    kept: dict[N, T] = field(factory=dict)
+    bytes: int = 0
+
+    def read_ahead(self, pool: Executor) -> None:
+        """Has the next page read."""
+        self.ahead = pool.submit(next, self.pages, None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all pages have been read."""
+        return self.ahead is None
+
+
+@mutable
+class Matching(Generic[N, T]):
+    """Two streams that are matched.
+
+    Attributes:
+        source: the one.
+        target: the other.
+        differ: whether two records of one name differ.
+        size: the bytes of a record.
+        met: how many names both streams have had.
+    """
+
+    source: Side[N, T]
+    target: Side[N, T]
+    differ: Callable[[T, T], bool]
+    size: Callable[[T], int]
+    met: int = 0
+
+    def suspects(self, pool: Executor) -> Iterator[Sequence[N]]:
+        """Names of records that differ, or that one side seems to lack; some after each page.
+
+        Args:
+            pool: where pages are read ahead, one of each side.
+        """
+        suspected: list[N] = []
+        self.source.read_ahead(pool)
+        self.target.read_ahead(pool)
+        while not (self.source.ended and self.target.ended):
+            side, other = self._lagging()
+            assert side.ahead is not None
+            page = side.ahead.result()
+            if page is None:
+                side.ahead = None
+                continue
+            side.read_ahead(pool)
+            suspected += self._match(side, other, page)
+            suspected += self._overflow(side)
+            due = len(suspected) // SUSPECTS * SUSPECTS
+            yield suspected[:due]
+            del suspected[:due]
+        suspected += self.source.kept
+        suspected += self.target.kept
+        yield suspected
+
+    def _lagging(self) -> tuple[Side[N, T], Side[N, T]]:
+        ours, theirs = self.source, self.target
+        if ours.ended or theirs.ended:
+            return (theirs, ours) if ours.ended else (ours, theirs)
+        if ours.last is None or (theirs.last is not None and ours.last <= theirs.last):
+            return ours, theirs
+        return theirs, ours
+
+    def _match(self, side: Side[N, T], other: Side[N, T], page: Sequence[tuple[N, T]]) -> list[N]:
+        differing: list[N] = []
+        for name, record in page:
+            side.last = name
+            like = other.kept.pop(name, None)
+            if like is None:
+                if name in side.kept:  # read twice
+                    side.bytes -= self.size(side.kept[name])
+                side.kept[name] = record
+                side.bytes += self.size(record)
+                continue
+            self.met += 1
+            other.bytes -= self.size(like)
+            if self.differ(record, like):
+                differing.append(name)
+        return differing
+
+    def _overflow(self, side: Side[N, T]) -> list[N]:
+        """The oldest, where too much waits."""
+        taken: list[N] = []
+        while len(side.kept) > MOST_KEPT or (side.bytes > MOST_KEPT_BYTES and len(side.kept) > 1):
+            name = next(iter(side.kept))
+            side.bytes -= self.size(side.kept.pop(name))
+            taken.append(name)
+        return taken

@@ -1,0 +1,110 @@
+"""What was done so far, for whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from attrs import asdict, field, frozen, mutable
+
+from statekeep.migration.selection import Item, SetMembers, kind_of, size_of
+from statekeep.model import RecordKind
+
+
+@frozen
+class Count:
+    """Of one kind, what was worked through.
+
+    Attributes:
+        records: values, sets or messages.
+        members: of sets; 0 for the other kinds.
+        bytes: of values, members or payloads.
+        written: records that were written.
+        same: records that the target held already, exactly so.
+        kept: records that the target held otherwise, and that stayed as they were there.
+        deleted: records that the source no longer has, and members of sets that it has.
+    """
+
+    records: int = 0
+    members: int = 0
+    bytes: int = 0
+    written: int = 0
+    same: int = 0
+    kept: int = 0
+    deleted: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        ours, theirs = asdict(self), asdict(other)
+        return Count(**{name: ours[name] + theirs[name] for name in ours})
+
+
+@mutable
+class Tally:
+    """The counts by kind."""
+
+    counts: dict[RecordKind, Count] = field(factory=dict)
+
+    def add(self, kind: RecordKind, count: Count) -> None:
+        """Takes more in."""
+        self.counts[kind] = self.counts.get(kind, Count()) + count
+
+    def __add__(self, other: Tally) -> Tally:
+        found = Tally(dict(self.counts))
+        for kind, count in other.counts.items():
+            found.add(kind, count)
+        return found
+
+    @property
+    def total(self) -> Count:
+        """Of all kinds together."""
+        return sum(self.counts.values(), Count())
+
+
+@mutable
+class Counter:
+    """Counts records that come one after another, sets as members.
+
+    Attributes:
+        tally: what came.
+    """
+
+    tally: Tally = field(factory=Tally)
+    _set: str | None = field(default=None, init=False)
+
+    def add(self, item: Item) -> Count:
+        """Counts one more; pieces of a set that follow each other are one record."""
+        begins = True
+        if isinstance(item, SetMembers):
+            begins, self._set = item.key != self._set, item.key
+        members = len(item.members) if isinstance(item, SetMembers) else 0
+        count = Count(records=int(begins), members=members, bytes=size_of(item))
+        self.tally.add(kind_of(item), count)
+        return count
+
+
+@frozen
+class Progress:
+    """A moment of a move.
+
+    Attributes:
+        phase: what is going on: "check", "copy", "verify", "export", "read", "import", "delete".
+        counts: what this phase has worked through so far, by kind.
+        resumed: records of those that an earlier, interrupted run had worked through.
+    """
+
+    phase: str
+    counts: Mapping[RecordKind, Count]
+    resumed: int = 0
+
+    @property
+    def total(self) -> Count:
+        """Of all kinds together."""
+        return sum(self.counts.values(), Count())
+
+
+Watch: TypeAlias = Callable[[Progress], None]
+"""Is called after each portion, in the thread that moves."""
+
+
+def unwatched(progress: Progress) -> None:
+    """Nobody looks."""
