@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import SplitResult
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from statekeep.cache import Cache
     from statekeep.compressor import Compressor
     from statekeep.observer import Observer
+    from statekeep.servers import Server
 
 PROJECT = "statekeep"
 
@@ -34,6 +35,8 @@ class BackendPlugin:
         aliases: other names of the table and schemes of the URL.
         read_url: the options that a URL states; the default reads host, port, username,
             password and database from where URLs have them.
+        servers: where its servers are, from its config, for `statekeep doctor`; an embedded
+            backend has none, and a plugin may leave it out.
     """
 
     name: str
@@ -41,6 +44,7 @@ class BackendPlugin:
     factory: Callable[[Any], Backend]
     aliases: tuple[str, ...] = ()
     read_url: UrlReader | None = None
+    servers: Callable[[Any], Sequence[Server]] | None = None
 
 
 @frozen(kw_only=True)

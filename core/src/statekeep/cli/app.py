@@ -14,7 +14,17 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from statekeep import __version__
-from statekeep.cli import check, counting, deferred, dictionary, inspection, listing, sets, values
+from statekeep.cli import (
+    check,
+    counting,
+    deferred,
+    dictionary,
+    doctor,
+    inspection,
+    listing,
+    sets,
+    values,
+)
 from statekeep.cli.call import group
 from statekeep.cli.exits import MEANINGS, guarded
 from statekeep.cli.top import command as top
@@ -67,6 +77,7 @@ app.add_typer(sets.app)
 app.add_typer(deferred.app)
 app.add_typer(dictionary.app)
 check.add_to(app)
+doctor.add_to(app)
 counting.add_to(app)
 inspection.add_to(app)
 top.add_to(app)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from statekeep import hookimpl
 from statekeep.backend import Backend
 from statekeep.hookspecs import BackendPlugin
+from statekeep.servers import Server
 from statekeep.sql.addresses import read_url
 
 from statekeep_postgres.config import PostgresConfig
@@ -14,6 +17,12 @@ def _backend(config: PostgresConfig) -> Backend:
     from statekeep_postgres.backend import PostgresBackend
 
     return PostgresBackend(config)
+
+
+def _servers(config: PostgresConfig) -> Sequence[Server]:
+    from statekeep_postgres.hailing import servers
+
+    return servers(config)
 
 
 @hookimpl
@@ -26,5 +35,6 @@ def statekeep_backends() -> list[BackendPlugin]:
             factory=_backend,
             aliases=("postgresql",),
             read_url=read_url,
+            servers=_servers,
         )
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qs
 
@@ -10,6 +10,7 @@ from statekeep import hookimpl
 from statekeep.backend import Backend
 from statekeep.errors import ConfigError
 from statekeep.hookspecs import BackendPlugin
+from statekeep.servers import Server
 from statekeep.sources import server_options
 
 from statekeep_redis.config import RedisConfig
@@ -19,6 +20,12 @@ def _backend(config: RedisConfig) -> Backend:
     from statekeep_redis.backend import RedisBackend
 
     return RedisBackend(config)
+
+
+def _servers(config: RedisConfig) -> Sequence[Server]:
+    from statekeep_redis.hailing import servers
+
+    return servers(config)
 
 
 def read_url(parts: SplitResult) -> Mapping[str, Any]:
@@ -43,5 +50,6 @@ def statekeep_backends() -> list[BackendPlugin]:
             factory=_backend,
             aliases=("rediss",),
             read_url=read_url,
+            servers=_servers,
         )
     ]
