@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from attrs import frozen
@@ -33,6 +33,9 @@ OVERDUE = timedelta(minutes=5)
 MANY_ATTEMPTS = 10
 MOST_MESSAGES = 10_000
 """Messages of one queue that are looked at, and in a scan all together."""
+
+MOST_QUEUES = 200
+"""Queues that are looked at; each takes a statement."""
 
 MANY_EXPIRED = 10_000
 """Expired values from which on a purge is advised; so many are counted at most."""
@@ -140,6 +143,20 @@ class Queue:
     repeated: int = 0
     attempts: int = 0
 
+    @classmethod
+    def of(cls, name: str, row: Sequence[int | None]) -> Queue:
+        """A queue from the row of a store: `looked` and so on, in this order; None counts as 0."""
+        looked, overdue, oldest, abandoned, repeated, attempts = (int(each or 0) for each in row)
+        return cls(
+            name=name,
+            looked=looked,
+            overdue=overdue,
+            oldest=oldest,
+            abandoned=abandoned,
+            repeated=repeated,
+            attempts=attempts,
+        )
+
 
 def queues(found: Iterable[Queue], now: int, bounded: str = "") -> Iterator[Finding]:
     """What the queues say about the workers that should empty them.
@@ -155,6 +172,19 @@ def queues(found: Iterable[Queue], now: int, bounded: str = "") -> Iterator[Find
     yield _stuck([each for each in several if each.overdue], now, scope)
     yield _abandoned([each for each in several if each.abandoned], scope)
     yield _repeated([each for each in several if each.repeated], scope)
+
+
+def bounds(found: Sequence[Queue], more: bool, most: int = MOST_MESSAGES) -> str:
+    """What was left out of queues of which only the earliest messages were looked at.
+
+    Args:
+        found: the queues that were looked at.
+        more: whether there are others.
+        most: how many messages of each were looked at, at most.
+    """
+    long = any(each.looked >= most for each in found)
+    left_out = [f"no more than {most} of each"] if long else []
+    return " and ".join([*left_out, *(["not the other queues"] if more else [])])
 
 
 def _stuck(stuck: list[Queue], now: int, scope: str) -> Finding:
@@ -208,34 +238,25 @@ def scanned(backend: Backend, now: int) -> Iterator[Finding]:
         for record in page.items:
             assert isinstance(record, DeferredMessage)
             before = found.get(record.queue, Queue(name=record.queue, looked=0))
-            found[record.queue] = with_message(
-                before, now, to_micros(record.visible), record.attempt, bool(record.token)
-            )
+            found[record.queue] = with_message(before, now, record)
         looked, cursor = looked + len(page.items), page.cursor
         if cursor is None:
             break
     return queues(found.values(), now, "" if cursor is None else "and not the others")
 
 
-def with_message(queue: Queue, now: int, visible: int, attempt: int, claimed: bool) -> Queue:
-    """A queue with one more message looked at.
-
-    Args:
-        queue: what was known of it.
-        now: the server's time in microseconds.
-        visible: since or from when the message can be claimed.
-        attempt: how often it was.
-        claimed: whether it has the token of a claim.
-    """
+def with_message(queue: Queue, now: int, message: DeferredMessage) -> Queue:
+    """A queue with one more message looked at; `now` is the server's time in microseconds."""
+    visible = to_micros(message.visible)
     late = visible <= now - OVERDUE // MICROSECOND
     return Queue(
         name=queue.name,
         looked=queue.looked + 1,
         overdue=queue.overdue + late,
         oldest=min(queue.oldest or visible, visible) if late else queue.oldest,
-        abandoned=queue.abandoned + (late and claimed),
-        repeated=queue.repeated + (attempt >= MANY_ATTEMPTS),
-        attempts=max(queue.attempts, attempt),
+        abandoned=queue.abandoned + (late and bool(message.token)),
+        repeated=queue.repeated + (message.attempt >= MANY_ATTEMPTS),
+        attempts=max(queue.attempts, message.attempt),
     )
 
 

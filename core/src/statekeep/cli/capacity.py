@@ -15,6 +15,9 @@ CHECKS = {
 NEAR_SECONDS = 0.010
 """A read within a data centre takes less than this, the store's own work included."""
 
+ENOUGH = 0.8
+"""Both numbers are medians of few tries: below this the pool is the bound for certain."""
+
 CALLS = ("get", "put", "transaction")
 TYPICAL = "transaction"
 """The call by which the pool is judged: a workflow's step."""
@@ -53,7 +56,7 @@ def _pool(call: Timing, connections: int | None) -> Finding:
         f"{connections} connections carry {carried:.0f} calls ({call.operation}) a second at "
         f"{call.seconds * 1e3:.2f} ms each, and one process of Python can make about {made:.0f}"
     )
-    if carried >= made:
+    if carried >= ENOUGH * made:
         return good("pool", told)
     needed = min(round(made * call.seconds + 0.5), 10 * connections)
     return advice(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,7 +70,7 @@ def show(out: Output, finding: Finding) -> None:
         names = ("check", "found", "meaning", "remedy")
         out.record({"severity": severity, **{name: getattr(finding, name) for name in names}})
         return
-    line = f"{MARKS[severity]:<8}{finding.check:<26}{finding.found}"
+    line = f"{MARKS[severity]:<8}{finding.check:<32}{finding.found}"
     if finding.meaning:
         line += f"; {finding.meaning}"
     if finding.remedy:
@@ -178,10 +178,10 @@ def _inside(config: StorageConfig, seconds: float, rounds: int) -> Iterator[Find
     """What the store says once one is in."""
     from attrs import evolve
 
-    from statekeep.cli.patience import TooSlow, steps
     from statekeep.compose import assemble
     from statekeep.errors import StorageError
     from statekeep.examining import problem
+    from statekeep.findings import Severity
 
     try:
         backend = assemble(evolve(config, cache=None, observers=()))
@@ -189,40 +189,44 @@ def _inside(config: StorageConfig, seconds: float, rounds: int) -> Iterator[Find
         yield problem("plugin", str(error), "nothing is opened", _installing(error))
         return
     with closing(backend):
-        stages: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-            ("login", lambda: _entered(backend)),
-            ("answer", lambda: iter(backend.examine())),
-            ("latency", lambda: _timed(backend, rounds)),
-        ]
-        for check, stage in stages:
-            try:
-                for finding in steps(stage, seconds):
-                    yield finding
-                    if finding.check == "login" and finding.remedy:
-                        return
-            except TooSlow as error:
-                yield problem(
-                    check,
-                    str(error),
-                    "the server is frozen or overloaded, or waits for a lock",
-                    "look at its process and its load; longer waits: statekeep doctor --timeout 1m",
-                )
-                return
-            except StorageError as error:
-                yield problem(check, str(error), "calls fail in the same way", _advised(error))
+        found: list[Finding] = []
+        for finding in _told("login", lambda: _entered(backend), seconds):
+            found.append(finding)
+            yield finding
+        refused = {each.found for each in found if each.check == "login" and each.meaning}
+        # A right that is missing may keep one out here, and the examination says which it is.
+        for finding in _told("answer", backend.examine, seconds):
+            if finding.found not in refused:
+                yield finding
+        if not any(each.severity is Severity.PROBLEM for each in found):
+            yield from _told("latency", lambda: _timed(backend, rounds), seconds)
+
+
+def _told(check: str, stage: Callable[[], Iterable[Finding]], seconds: float) -> Iterator[Finding]:
+    """What a stage finds; that the store fails or says nothing more is a finding, too."""
+    from statekeep.cli.patience import TooSlow, steps
+    from statekeep.errors import StorageError
+    from statekeep.examining import problem
+
+    try:
+        yield from steps(stage, seconds)
+    except TooSlow as error:
+        yield problem(
+            check,
+            str(error),
+            "the server is frozen or overloaded, or waits for a lock",
+            "look at its process and its load; for longer waits: statekeep doctor --timeout 1m",
+        )
+    except StorageError as error:
+        yield problem(check, str(error), "calls fail in the same way", _advised(error))
 
 
 def _entered(backend: Backend) -> Iterator[Finding]:
-    from statekeep.errors import StorageError
     from statekeep.examining import good, problem
 
-    try:
-        missing = list(backend.missing())
-        if not missing:
-            backend.ping()
-    except StorageError as error:
-        yield problem("login", str(error), "no call can be made", _advised(error))
-        return
+    missing = list(backend.missing())
+    if not missing:
+        backend.ping()
     yield good("login", "the store lets this user in")
     if missing:
         yield problem(
@@ -240,8 +244,6 @@ def _timed(backend: Backend, rounds: int) -> Iterator[Finding]:
     from statekeep.cli.probes import Probe
     from statekeep.storage import Storage
 
-    if backend.missing():
-        return
     backend.setup()
     with Probe(Storage(backend)) as probe:
         timings = list(probe.timings(rounds))
