@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
+from typing import Any
 
+from statekeep import Storage
 from statekeep.backend import Backend
 from statekeep.findings import Finding, Severity
 
@@ -42,6 +44,14 @@ class Examined:
         (found,) = self.bad(check)
         assert found.severity is severity, found
         return found
+
+
+def innermost(storage: Storage) -> Any:
+    """A storage's backend, below all layers."""
+    backend: Any = storage.backend
+    while hasattr(backend, "inner"):
+        backend = backend.inner
+    return backend
 
 
 def examine(backend: Backend) -> Examined:

@@ -16,7 +16,7 @@ from statekeep.findings import Severity
 from statekeep_redis import RedisConfig
 from statekeep_redis.backend import RedisBackend
 
-from tests.examination import Examined, examine
+from tests.examination import Examined, examine, innermost
 from tests.redis.test_access import LEAST
 from tests.servers.doctor import doctor
 from tests.servers.redis import RedisCluster, RedisProcess, SentinelGroup, eventually
@@ -46,20 +46,13 @@ def sick() -> Iterator[RedisProcess]:
 def examined(server: RedisProcess, **options: Any) -> Iterator[tuple[Storage, Callable[[], Any]]]:
     given = {"host": "127.0.0.1", "port": server.port, **options}
     with statekeep.open({"redis": given}) as storage:
-        yield storage, lambda: examine(_innermost(storage))
+        yield storage, lambda: examine(innermost(storage))
 
 
 def _unopened(**options: Any) -> Examined:
     """What is found without `setup()`, which a user without rights does not get through."""
     with closing(RedisBackend(RedisConfig(**options))) as backend:
         return examine(backend)
-
-
-def _innermost(storage: Storage) -> Any:
-    backend: Any = storage.backend
-    while hasattr(backend, "inner"):
-        backend = backend.inner
-    return backend
 
 
 def _setting(server: RedisProcess, name: str) -> str:
@@ -285,9 +278,9 @@ def test_a_slot_that_nobody_serves() -> None:
         node.command("CLUSTER ADDSLOTSRANGE", 0, 16383)
         eventually(lambda: b"cluster_state:ok" in _cluster_info(node), "a complete Cluster")
         nodes = [f"127.0.0.1:{node.port}"]
-        assert _unopened(nodes=nodes).bad("cluster") == []
+        assert _unopened(nodes=nodes, timeout=300).bad("cluster") == []
         node.command("CLUSTER DELSLOTS", 0)
-        finding = _unopened(nodes=nodes).one("cluster", PROBLEM)
+        finding = _unopened(nodes=nodes, timeout=300).one("cluster", PROBLEM)
         assert "fail, 16383 of 16384 slots" in finding.found
 
 

@@ -46,9 +46,9 @@ LONG = 300
 MUCH_FREE = 64 * 2**20
 
 TRANSACTIONS = (
-    "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS age "  # noqa: S608
+    "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS age "
     "FROM information_schema.INNODB_TRX "
-    f"WHERE trx_mysql_thread_id <> CONNECTION_ID() HAVING age > {LONG} ORDER BY age DESC"
+    "WHERE trx_mysql_thread_id <> CONNECTION_ID() HAVING age >= {seconds} ORDER BY age DESC"
 )
 CLOCK = f"SELECT {NOW}"
 
@@ -130,7 +130,7 @@ class _Examination:
 
     def _transactions(self) -> Iterator[Finding]:
         try:
-            found = self._rows(TRANSACTIONS)
+            found = self._rows(TRANSACTIONS.format(seconds=LONG))
         except AccessDenied:
             yield unknown(
                 "long-transactions",

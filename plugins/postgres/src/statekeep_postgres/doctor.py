@@ -79,17 +79,17 @@ SLOTS = Statement(
     ("text", "int8"),
 )
 TRANSACTIONS = Statement(
-    f"""
+    """
     SELECT pid, usename::text, extract(epoch FROM clock_timestamp() - xact_start)::bigint
     FROM pg_stat_activity
-    WHERE xact_start < clock_timestamp() - interval '{LONG} seconds'
+    WHERE xact_start <= clock_timestamp() - $1 * interval '1 second'
         AND pid <> pg_backend_pid() AND backend_type = 'client backend'
     UNION ALL
     SELECT 0, gid, extract(epoch FROM clock_timestamp() - prepared)::bigint
-    FROM pg_prepared_xacts WHERE prepared < clock_timestamp() - interval '{LONG} seconds'
+    FROM pg_prepared_xacts WHERE prepared <= clock_timestamp() - $1 * interval '1 second'
     ORDER BY 3 DESC
-    """,  # noqa: S608  # a number
-    (),
+    """,
+    ("int8",),
     ("int4", "text", "int8"),
 )
 TABLES = Statement(
@@ -121,6 +121,10 @@ def examine(database: Database, names: Names, config: PostgresConfig) -> Iterato
     with database.connection_unless(creation.is_missing) as connection:
         if connection is None:
             return
+        if config.prepared_statements:
+            # These connections find a sequential scan too dear, so the server would compile a
+            # query over a catalog, for half a second. It is left so, which harms no call.
+            connection.script("SET jit = off")
         yield from _Examination(connection, names, config, database.pool.counters()).findings()
 
 
@@ -226,7 +230,7 @@ class _Examination:
             yield good("slots", f"{len(slots)} slots without a reader keep little or nothing")
 
     def _transactions(self) -> Iterator[Finding]:
-        found = self._connection.run(TRANSACTIONS)
+        found = self._connection.run(TRANSACTIONS, LONG)
         for pid, who, seconds in found[: examining.SHOWN]:
             prepared = pid == 0
             ending = f"ROLLBACK PREPARED {literal(who)};" if prepared else (
