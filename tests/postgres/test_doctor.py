@@ -178,6 +178,7 @@ def test_tables_that_are_not_well(
     sick.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
     for _ in range(10):
         storage.values.put("key", b"value")
+    storage.close()  # the server's process then tells its numbers at once
     sick.sql("UPDATE pg_index SET indisvalid = false "
              f"WHERE indexrelid = '\"{schema}\".key_value_storage_expires'::regclass")  # fmt: skip
     found = eventually(lambda: _with_dead_rows(sick, schema), "statistics")
@@ -251,6 +252,7 @@ def test_what_is_stored(
     assert "one 12 times" in found.one("attempts", ADVICE).found
 
 
+@pytest.mark.soak
 def test_a_standby() -> None:
     """It takes no writes; its primary tells how far it is behind, to those who may see it."""
     with PostgresProcess(SAFE) as primary, PostgresProcess(primary=primary) as standby:

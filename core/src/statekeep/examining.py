@@ -174,14 +174,15 @@ def queues(found: Iterable[Queue], now: int, bounded: str = "") -> Iterator[Find
     yield _repeated([each for each in several if each.repeated], scope)
 
 
-def bounds(found: Sequence[Queue], more: bool, most: int = MOST_MESSAGES) -> str:
+def bounds(found: Sequence[Queue], more: bool, most: int | None = None) -> str:
     """What was left out of queues of which only the earliest messages were looked at.
 
     Args:
         found: the queues that were looked at.
         more: whether there are others.
-        most: how many messages of each were looked at, at most.
+        most: how many messages of each were looked at, if not `MOST_MESSAGES`.
     """
+    most = MOST_MESSAGES if most is None else most
     long = any(each.looked >= most for each in found)
     left_out = [f"no more than {most} of each"] if long else []
     return " and ".join([*left_out, *(["not the other queues"] if more else [])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -154,7 +155,7 @@ def _disk_space(path: str) -> Finding:
             "disk-space",
             found,
             "when the disk is full every write is Unavailable",
-            f"make room: du -xh {folder} | sort -h | tail",
+            f"make room: du -xh {shlex.quote(str(folder))} | sort -h | tail",
         )
     if free < size:
         return advice(
@@ -172,7 +173,7 @@ def _permissions(path: str, read_only: bool) -> Finding:
             "permissions",
             f"no permission to write {', '.join(map(str, denied))}",
             "writes fail, and readers need the folder as well",
-            f"chown {os.geteuid()} {' '.join(map(str, denied))}",
+            f"chown {os.geteuid()} {shlex.join(map(str, denied))}",
         )
     opened = [each for each in there if each.stat().st_mode & stat.S_IWOTH]
     if opened:
@@ -180,7 +181,7 @@ def _permissions(path: str, read_only: bool) -> Finding:
             "permissions",
             f"everybody may write {', '.join(map(str, opened))}",
             "any user of this machine can change or damage the state",
-            f"chmod o-w {' '.join(map(str, opened))}",
+            f"chmod o-w {shlex.join(map(str, opened))}",
         )
     return good("permissions", f"{stat.filemode(Path(path).stat().st_mode)}, and it can be used")
 
@@ -205,7 +206,7 @@ def _journal(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
             "journal_mode",
             mode,
             "readers and the writer wait for each other; opening the storage turns the log on",
-            f"sqlite3 {path} 'PRAGMA journal_mode = WAL'",
+            f"sqlite3 {shlex.quote(path)} 'PRAGMA journal_mode = WAL'",
         )
         return
     yield good("journal_mode", mode)
@@ -221,8 +222,8 @@ def _journal(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
         found,
         "a reader that never ends its transaction keeps the log from being taken into the file: "
         "reads get slower and the disk fills up",
-        f"lsof {path} shows who has it open; when it ended: "
-        f"sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'",
+        f"lsof {shlex.quote(path)} shows who has it open; when it ended: "
+        f"sqlite3 {shlex.quote(path)} 'PRAGMA wal_checkpoint(TRUNCATE)'",
     )
 
 
@@ -239,7 +240,7 @@ def _free_pages(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
         "free-pages",
         found,
         "what was deleted is used again, but not given back to the disk",
-        f"sqlite3 {path} VACUUM (while nobody writes)",
+        f"sqlite3 {shlex.quote(path)} VACUUM (while nobody writes)",
     )
 
 
@@ -249,7 +250,7 @@ def _integrity(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
         yield unknown(
             "integrity",
             f"not read whole: the file has {file.st_size / MIB:.0f} MiB",
-            f"sqlite3 {path} 'PRAGMA quick_check'",
+            f"sqlite3 {shlex.quote(path)} 'PRAGMA quick_check'",
         )
         return
     integrity.verify(connection, path, "quick")
