@@ -38,6 +38,14 @@ def sick(pem: Certificates) -> Iterator[MysqlProcess]:
         yield process
 
 
+@pytest.fixture(scope="module")
+def shared(sick: MysqlProcess) -> str:
+    """A database with everything, for tests that change nothing in it."""
+    with closing(_backend(sick, database="shared")) as backend:
+        backend.setup()
+    return "shared"
+
+
 def run(server: MysqlProcess, *arguments: str, **options: Any) -> Ran:
     """What the command says."""
     given = {"host": "127.0.0.1", "port": server.port, **APP, **options}
@@ -55,12 +63,11 @@ def _backend(server: MysqlProcess, **options: Any) -> MysqlBackend:
     return MysqlBackend(MysqlConfig(**given))
 
 
-def test_a_healthy_server(sick: MysqlProcess, opened: Open, database: str) -> None:
+def test_a_healthy_server(sick: MysqlProcess, shared: str) -> None:
     """Nothing but good findings; no problem either on the way there, but for the certificate."""
-    opened(sick, database=database).values.put("key", b"value")
-    found = look(sick, database=database)
+    found = look(sick, database=shared)
     assert [each for each in found.findings if each.severity is not Severity.GOOD] == []
-    ran = run(sick, database=database)
+    ran = run(sick, database=shared)
     assert (ran.code, "TLSv1.3" in ran.one("tls")["found"]) == (0, True)
 
 
@@ -77,15 +84,14 @@ def test_a_healthy_server(sick: MysqlProcess, opened: Open, database: str) -> No
 )
 def test_a_setting_that_is_not_right(
     sick: MysqlProcess, setting: str, value: str, check: str, severity: Severity, text: str,
-    opened: Open, database: str,
+    shared: str,
 ) -> None:  # fmt: skip
     """Each is found, with what it means and a statement that mends it."""
-    opened(sick, database=database)
     ((before,),) = sick.sql(f"SELECT @@GLOBAL.{setting}")
     sick.sql(f"SET GLOBAL {setting} = {value!r}" if value.isalpha()
              else f"SET GLOBAL {setting} = {value}")  # fmt: skip
     try:
-        found = look(sick, database=database, target_server_type="any", maximum_pool_size=11)
+        found = look(sick, database=shared, target_server_type="any", maximum_pool_size=11)
         finding = found.one(check or setting, severity)
     finally:
         sick.sql(f"SET GLOBAL {setting} = %s", before)
@@ -93,20 +99,18 @@ def test_a_setting_that_is_not_right(
     assert "SET GLOBAL" in finding.remedy
 
 
-def test_settings_of_the_storage(sick: MysqlProcess, opened: Open, database: str) -> None:
+def test_settings_of_the_storage(sick: MysqlProcess, shared: str) -> None:
     """A pool that the server cannot serve; connections older than the server lets them be."""
-    opened(sick, database=database)
-    found = look(sick, database=database, maximum_pool_size=201, max_lifetime=40_000_000_000)
+    found = look(sick, database=shared, maximum_pool_size=201, max_lifetime=40_000_000_000)
     assert "1040" in found.one("max_connections", PROBLEM).meaning
     assert "max_lifetime = " in found.one("wait_timeout", ADVICE).remedy
 
 
 def test_settings_that_a_proxy_loses(
-    sick: MysqlProcess, opened: Open, database: str, monkeypatch: pytest.MonkeyPatch
+    sick: MysqlProcess, shared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that has not what it set for itself: isolation, strictness, its time to live."""
-    opened(sick, database=database)
-    with closing(_backend(sick, database=database)) as backend:
+    with closing(_backend(sick, database=shared)) as backend:
         with backend._database.connection() as connection:
             connection.run(("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",))
             connection.run(("SET SESSION sql_mode='', wait_timeout=30",))
@@ -208,12 +212,11 @@ def test_what_is_stored(
 
 
 def test_a_clock_that_is_off(
-    sick: MysqlProcess, opened: Open, database: str, monkeypatch: pytest.MonkeyPatch
+    sick: MysqlProcess, shared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By half a minute: a problem."""
-    opened(sick, database=database)
     monkeypatch.setattr(checks, "now_micros", lambda: (time.time_ns() // 1000) + 40_000_000)
-    assert "40.0 s behind this machine" in look(sick, database=database).one("clock", PROBLEM).found
+    assert "40.0 s behind this machine" in look(sick, database=shared).one("clock", PROBLEM).found
 
 
 def test_the_ways_in_which_nobody_answers(server: MysqlProcess, sick: MysqlProcess) -> None:

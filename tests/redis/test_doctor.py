@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import statekeep
-from statekeep import Storage
+from statekeep import Storage, examining
 from statekeep.findings import Severity
-from statekeep_redis import RedisConfig
+from statekeep_redis import RedisConfig, settings
+from statekeep_redis import doctor as checks
 from statekeep_redis.backend import RedisBackend
 
 from tests.examination import Examined, examine, innermost
@@ -333,3 +334,19 @@ def test_a_wrong_password_and_a_frozen_server() -> None:
         assert time.monotonic() - begun < 20
         (silent,) = ran.problems
         assert (silent["check"], "says nothing" in silent["found"]) == ("protocol", True)
+
+
+def test_a_server_that_tells_little() -> None:
+    """As some providers' do: what it leaves out is unknown by name, and nothing breaks."""
+    told = settings.Told(
+        where="", info=settings.Said(redis_version="7.2.4"), config=settings.Said(), others=False
+    )
+    looks = settings.looks(told, RedisConfig(host="h"), pool_open=0)
+    found = Examined(examining.examined(looks), checks.CHECKS)
+    assert found.bad("version") == []
+    assert "does not tell maxmemory_policy" in found.one("maxmemory-policy", UNKNOWN).found
+    assert {each.severity for each in found.findings} == {Severity.GOOD, UNKNOWN}
+    old = settings.Said(redis_version="6.0.16")
+    told = settings.Told(where="", info=old, config=settings.Said(), others=False)
+    looks = settings.looks(told, RedisConfig(host="h"), pool_open=0)
+    assert Examined(examining.examined(looks), checks.CHECKS).one("version", PROBLEM)

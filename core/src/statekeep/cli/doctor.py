@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(seconds=10)
 ROUNDS = 20
 INSTALL = re.compile(r"pip install [\w.-]+")
+MARKS = {"good": "ok", "advice": "advice", "problem": "PROBLEM", "unknown": "unknown"}
+"""How a severity is shown; in lines, so that what is wrong is seen at once."""
+
 CHECKS = {
     "config": "whether the config can be used",
     "plugin": "whether the plugins it names are installed, whole, and of one version",
@@ -57,10 +60,6 @@ def doctor(
     if not call.out.as_json:
         call.out.line(", ".join(f"{counts.get(name, 0)} {name}" for name in MARKS))
     return NO if counts.get("problem") else OK
-
-
-MARKS = {"good": "ok", "advice": "advice", "problem": "PROBLEM", "unknown": "unknown"}
-"""How a severity is shown; in lines, so that what is wrong is seen at once."""
 
 
 def show(out: Output, finding: Finding) -> None:
@@ -255,7 +254,7 @@ def _advised(error: Exception) -> str:
     return f"do what the message says; docs/troubleshooting.md has {type(error).__name__}"
 
 
-def checks() -> dict[str, dict[str, Any]]:
+def checks() -> dict[str, dict[str, str]]:
     """Everything that `doctor` itself looks at, stage by stage, by the name that a finding has."""
     from statekeep import examining
     from statekeep.cli import capacity, reaching

@@ -33,9 +33,6 @@ def reached(server: Server, seconds: float) -> Iterator[Finding]:
     Args:
         server: where to go.
         seconds: how long each step may take.
-
-    Returns:
-        Whether a server of the right kind answered.
     """
     if server.socket_path is None and not server.is_address:
         found = _looked_up(server, seconds)

@@ -63,7 +63,7 @@ def hail(host: str, plain: socket.socket, tls: ssl.SSLContext | None) -> Hailed:
     message = fill(plain, head, 4 + size)[4:]
     if message[0] == REFUSAL:
         return Hailed(plain)
-    if message[0] != GREETING:
+    if message[0] != GREETING or b"\0" not in message:
         raise WrongProtocol(f"began with {message[:16]!r}, as no MySQL or MariaDB server does")
     behind = message.index(b"\0") + 1 + BEHIND_VERSION
     offered = bool(int.from_bytes(message[behind : behind + 2], "little") & CLIENT_SSL)

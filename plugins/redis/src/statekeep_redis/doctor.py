@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,6 @@ CHECKS = {
     **examining.CHECKS,
 }
 Ask = Callable[[Command], Reply]
-Look = tuple[str, Callable[[], Iterator[Finding]]]
 
 SLOW_MICROS = 100_000
 RECENT_SECONDS = 3600
@@ -57,7 +56,7 @@ def examine(
     place: Single | Cluster, names: Names, scanner: Scanner, config: RedisConfig
 ) -> Iterator[Finding]:
     """See `Backend.examine`."""
-    looks: list[Look] = [
+    looks: list[settings.Look] = [
         ("sentinels", partial(_sentinel, config, address))
         for address in config.sentinel_addresses()
     ]
@@ -86,7 +85,7 @@ def examine(
         yield from _unless_partial(look) if config.nodes else examining.examined([look])
 
 
-def _node(name: str, looks: list[Look]) -> Iterator[Finding]:
+def _node(name: str, looks: list[settings.Look]) -> Iterator[Finding]:
     """One that does not answer says nothing of the others."""
     try:
         yield from examining.examined(looks)
@@ -99,7 +98,7 @@ def _node(name: str, looks: list[Look]) -> Iterator[Finding]:
         )
 
 
-def _unless_partial(look: Look) -> Iterator[Finding]:
+def _unless_partial(look: settings.Look) -> Iterator[Finding]:
     """Where a part of the Cluster is down, what needs the whole is not known."""
     try:
         yield from examining.examined([look])
@@ -113,26 +112,23 @@ def _server(where: str, ask: Ask, config: RedisConfig, pool_open: int) -> Iterat
     except AccessDenied as error:
         yield unknown("server-info", f"{where}{error}", "redis-cli ACL SETUSER ... +info")
         return
-    found: dict[str, str] | None = None
+    found = settings.Said()
     try:
-        found = {name: _config(ask, name) for name in settings.CONFIGS}
+        for name in settings.CONFIGS:
+            if reply := ask(("CONFIG", "GET", name)):  # empty where there is no such setting
+                found[name] = reply[1].decode()
     except Unavailable:
         raise
     except StorageError as error:  # also of servers that let nobody ask
         yield unknown("server-config", f"{where}{error}", "redis-cli ACL SETUSER ... +config|get")
     others = bool(config.nodes or config.sentinels)
     told = settings.Told(where=where, info=info, config=found, others=others)
-    yield from settings.examined(told, config, pool_open)
+    yield from examining.examined(settings.looks(told, config, pool_open))
 
 
-def _config(ask: Ask, name: str) -> str:
-    reply = ask(("CONFIG", "GET", name))
-    return reply[1].decode() if reply else ""
-
-
-def _info(reply: bytes) -> Mapping[str, str]:
+def _info(reply: bytes) -> settings.Said:
     lines = reply.decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
+    return settings.Said(line.split(":", 1) for line in lines if ":" in line)
 
 
 def _slow(where: str, ask: Ask) -> Iterator[Finding]:

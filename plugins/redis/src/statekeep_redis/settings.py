@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from re import findall
 
 from attrs import frozen
 from statekeep.backend import LARGE_VALUE_BYTES
+from statekeep.errors import Unsupported
 from statekeep.examining import advice, good, problem
 from statekeep.findings import Finding
 
 from statekeep_redis.codec import HEADER
 from statekeep_redis.config import RedisConfig
+
+Look = tuple[str, Callable[[], Iterable[Finding]]]
 
 CONFIGS = (
     "appendfsync",
@@ -32,6 +35,13 @@ LATE_SECONDS = 10
 KEEP = "and keep it: CONFIG REWRITE"
 
 
+class Said(dict[str, str]):
+    """What a server said, by name; what it left out is `Unsupported`, as with some providers."""
+
+    def __missing__(self, name: str) -> str:
+        raise Unsupported(f"the server does not tell {name}")
+
+
 @frozen(kw_only=True)
 class Told:
     """What one server says of itself.
@@ -39,35 +49,37 @@ class Told:
     Attributes:
         where: what to call it, with a colon; empty where there is only one.
         info: INFO by name.
-        config: CONFIG GET by name; None where the user may not ask.
+        config: CONFIG GET by name; empty where the user may not ask.
         others: whether there are Sentinels or a Cluster, which replicas are to take over in.
     """
 
     where: str
-    info: Mapping[str, str]
-    config: Mapping[str, str] | None
+    info: Said
+    config: Said
     others: bool
 
 
-def examined(told: Told, config: RedisConfig, pool_open: int) -> Iterator[Finding]:
-    """What each setting means.
+def looks(told: Told, config: RedisConfig, pool_open: int) -> list[Look]:
+    """What to look at; where the server does not tell, each says so by itself.
 
     Args:
         told: by the server.
         config: what this storage is configured to want.
         pool_open: connections that this process has to it.
     """
-    yield _version(told)
-    yield _role(told)
-    yield _policy(told)
-    yield _memory(told)
-    yield _evicted(told)
-    yield from _persistence(told)
-    yield _saves(told)
-    yield from _replicas(told, config)
-    yield _clients(told, config, pool_open)
-    if told.config is not None:
-        yield _values(told, int(told.config["proto-max-bulk-len"]))
+    return [
+        ("version", lambda: [_version(told)]),
+        ("role", lambda: [_role(told)]),
+        ("maxmemory-policy", lambda: [_policy(told)]),
+        ("maxmemory", lambda: [_memory(told)]),
+        ("evicted_keys", lambda: [_evicted(told)]),
+        ("persistence", lambda: [_persistence(told)]),
+        ("last-save", lambda: [_saves(told)]),
+        ("replicas", lambda: [_replicas(told, config)]),
+        ("min-replicas-to-write", lambda: _min_replicas(told)),
+        ("maxclients", lambda: [_clients(told, config, pool_open)]),
+        ("proto-max-bulk-len", lambda: _values(told)),
+    ]
 
 
 def _version(told: Told) -> Finding:
@@ -136,35 +148,24 @@ def _evicted(told: Told) -> Finding:
     )
 
 
-def _persistence(told: Told) -> Iterator[Finding]:
-    aof = told.info["aof_enabled"] == "1"
-    if told.config is None:
-        if aof:
-            yield good("persistence", f"{told.where}append-only file")
-        else:
-            yield advice(
-                "persistence",
-                f"{told.where}no append-only file",
-                "a stop loses what was written since the last snapshot, or everything",
-                f"redis-cli CONFIG SET appendonly yes; {KEEP}",
-            )
-        return
-    if not aof:
-        saves = told.config["save"]
-        yield (advice if saves else problem)(
+def _persistence(told: Told) -> Finding:
+    if told.info["aof_enabled"] != "1":
+        saves = told.config.get("save", "")
+        how = f"snapshots only (save {saves})" if saves else "no append-only file, no snapshots"
+        if "save" not in told.config:
+            how = "no append-only file; of snapshots it does not tell"
+        return (problem if told.config.get("save") == "" else advice)(
             "persistence",
-            f"{told.where}{f'snapshots only (save {saves})' if saves else 'none'}",
+            f"{told.where}{how}",
             "a stop loses " + ("the writes of the last minutes" if saves else "everything"),
             f"redis-cli CONFIG SET appendonly yes; {KEEP}",
         )
-        return
-    how = told.config["appendfsync"]
+    how = told.config.get("appendfsync", "not told")
     found = f"{told.where}append-only file, appendfsync {how}"
-    if how == "always":
-        yield good("persistence", found)
-        return
+    if how in ("always", "not told"):
+        return good("persistence", found)
     lost = "a second" if how == "everysec" else "half a minute"
-    yield (advice if how == "everysec" else problem)(
+    return (advice if how == "everysec" else problem)(
         "persistence",
         found,
         f"a stop of the machine loses up to {lost} of acknowledged writes",
@@ -186,9 +187,7 @@ def _saves(told: Told) -> Finding:
     )
 
 
-def _replicas(told: Told, config: RedisConfig) -> Iterator[Finding]:
-    if told.info["role"] != "master":
-        return
+def _replicas(told: Told, config: RedisConfig) -> Finding:
     count = int(told.info["connected_slaves"])
     found = f"{told.where}{count} replicas"
     late = [
@@ -198,33 +197,33 @@ def _replicas(told: Told, config: RedisConfig) -> Iterator[Finding]:
     ]
     slow = [f"{name} by {lag} s" for name, lag in late if lag > LATE_SECONDS]
     if config.wait_replicas > count:
-        yield problem(
+        return problem(
             "replicas",
             f"{found}, and wait_replicas is {config.wait_replicas}",
             "every write waits until wait_timeout, and is OutcomeUnknown",
             "start the replicas, or lower wait_replicas under [storage.redis]",
         )
-    elif slow:
-        yield advice(
+    if slow:
+        return advice(
             "replicas",
             f"{found}, late are {', '.join(slow)}",
             "a failover to one of them loses what it has not got",
             "look at the network, and at the replica's load",
         )
-    elif told.others and not count:
-        yield advice(
+    if told.others and not count:
+        return advice(
             "replicas",
             found,
             "when this master stops there is nobody to take over",
             "add a replica: redis-cli REPLICAOF HOST PORT (in a Cluster: CLUSTER REPLICATE ID)",
         )
-    else:
-        yield good("replicas", found)
-    if told.config is not None:
-        yield from _min_replicas(told, count, int(told.config["min-replicas-to-write"]))
+    return good("replicas", found)
 
 
-def _min_replicas(told: Told, count: int, least: int) -> Iterator[Finding]:
+def _min_replicas(told: Told) -> Iterator[Finding]:
+    if "min-replicas-to-write" not in told.config:
+        return
+    least, count = int(told.config["min-replicas-to-write"]), int(told.info["connected_slaves"])
     found = f"{told.where}{least}, with {count} replicas"
     if least > count:
         yield problem(
@@ -246,7 +245,7 @@ def _min_replicas(told: Told, count: int, least: int) -> Iterator[Finding]:
 
 def _clients(told: Told, config: RedisConfig, pool_open: int) -> Finding:
     used = max(int(told.info["connected_clients"]) - pool_open, 0)
-    most = int((told.config or told.info).get("maxclients", "0"))
+    most = int(told.config.get("maxclients") or told.info.get("maxclients", "0"))
     pool = config.pool.max_total
     bound = f"up to {pool}" if pool > 0 else "as many as there are callers"
     found = (
@@ -264,12 +263,15 @@ def _clients(told: Told, config: RedisConfig, pool_open: int) -> Finding:
     return good("maxclients", found)
 
 
-def _values(told: Told, limit: int) -> Finding:
-    most = limit - HEADER.size
+def _values(told: Told) -> Iterator[Finding]:
+    if "proto-max-bulk-len" not in told.config:
+        return
+    most = int(told.config["proto-max-bulk-len"]) - HEADER.size
     found = f"{told.where}values up to {min(most, LARGE_VALUE_BYTES) / 2**20:.1f} MiB"
     if most >= LEAST_VALUE_BYTES:
-        return good("proto-max-bulk-len", found)
-    return problem(
+        yield good("proto-max-bulk-len", found)
+        return
+    yield problem(
         "proto-max-bulk-len",
         found,
         "larger ones are refused with InvalidArgument; the contract promises 4 MiB",
