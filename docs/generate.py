@@ -1,4 +1,4 @@
-"""Writes the option tables of docs/configuration.md from the config classes: `make docs`.
+"""Writes the tables of options and of `doctor`'s checks from the code: `make docs`.
 
 The tables stand between marker comments; a test fails when they are not what this would write.
 """
@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import re
 import typing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import attrs
+from statekeep.cli import doctor
 from statekeep.config import CacheConfig, CompressionConfig
 from statekeep.registry import Registry
 
 PAGE = Path(__file__).with_name("configuration.md")
+CHECKS_PAGE = PAGE.with_name("troubleshooting.md")
+EXAMINING = ("redis", "postgres", "mysql", "sqlite", "memory")
+"""The backends whose `doctor.py` says what it looks at."""
+
+CHECKS_MARK = re.compile(r"(<!-- checks: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MARK = re.compile(r"(<!-- options: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SKIP = {
     "compressor",
@@ -87,5 +94,28 @@ def generated(page: str) -> str:
     return MARK.sub(lambda mark: f"{mark[1]}{found[mark[2]]}{mark[3]}", page)
 
 
+def checks() -> dict[str, dict[str, str]]:
+    """What `doctor` looks at: itself, under `core`, and each backend."""
+    own = doctor.checks()
+    found = {name: import_module(f"statekeep_{name}.doctor").CHECKS for name in EXAMINING}
+    records = own.pop("records")  # every backend says itself which of them it looks at
+    assert all(
+        records[name] == each[name] for each in found.values() for name in records.keys() & each
+    )
+    return {"core": {name: text for group in own.values() for name, text in group.items()}, **found}
+
+
+def with_checks(page: str) -> str:
+    """The page with its tables of checks as the code has them."""
+    found = checks()
+
+    def table(mark: re.Match[str]) -> str:
+        rows = "".join(f"| `{name}` | {text} |\n" for name, text in found[mark[2]].items())
+        return f"{mark[1]}| check | what is looked at |\n|---|---|\n{rows}{mark[3]}"
+
+    return CHECKS_MARK.sub(table, page)
+
+
 if __name__ == "__main__":
     PAGE.write_text(generated(PAGE.read_text()))
+    CHECKS_PAGE.write_text(with_checks(CHECKS_PAGE.read_text()))

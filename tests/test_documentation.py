@@ -43,6 +43,34 @@ def test_every_error_is_explained_in_the_guide() -> None:
             assert f"`{name}`" in guide or f"`statekeep.{name}`" in guide, name
 
 
+def test_every_error_has_an_entry_in_the_troubleshooting() -> None:
+    """What it means, an example of its message, and what to do."""
+    entry = re.compile(r"^### `(\w+)`\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
+    entries = dict(entry.findall(generate.CHECKS_PAGE.read_text()))
+    classes = {
+        name
+        for name, error in vars(errors).items()
+        if inspect.isclass(error) and issubclass(error, errors.StorageError)
+    }
+    assert set(entries) == classes
+    assert all("\n> `" in text and len(text) > 200 for text in entries.values())
+
+
+def test_every_check_of_doctor_is_documented() -> None:
+    """`make docs` writes the tables; that nothing else is found, the tests of each plugin hold."""
+    page = generate.CHECKS_PAGE.read_text()
+    assert page == generate.with_checks(page), "run: make docs"
+    for name, table in generate.checks().items():
+        assert f"<!-- checks: {name} -->" in page
+        assert all(f"| `{check}` |" in page and text for check, text in table.items())
+
+
+def test_every_backend_that_examines_itself_is_among_them() -> None:
+    """One that gets a `doctor.py` gets a table."""
+    with_one = {path.parts[-4] for path in ROOT.glob("plugins/*/src/*/doctor.py")}
+    assert with_one == set(generate.EXAMINING)
+
+
 def test_every_public_name_exists_and_is_documented() -> None:
     """`statekeep.__all__` holds nothing that is missing or without a docstring."""
     assert sorted(statekeep.__all__) == statekeep.__all__

@@ -12,10 +12,10 @@ CORE = ROOT / "core/src/statekeep"
 
 RANKS = [
     {"errors", "clock", "fork", "deflate"},
-    {"validate", "options"},
+    {"validate", "options", "servers"},
     {"model", "hookspecs", "passwords"},
     {"findings", "cache", "usage"},
-    {"backend", "observer", "logs", "cursors", "updates", "compressor", "pool"},
+    {"backend", "examining", "observer", "logs", "cursors", "updates", "compressor", "pool"},
     {"naming"},
     {"metrics"},
     {"envelope", "session", "sql", "foreign", "infinitic"},

@@ -51,5 +51,26 @@ def make(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificate
     )
 
 
+def expired(folder: Path, certificates: Certificates) -> Path:
+    """A certificate for the server's key, of the same authority, that ended in 2020."""
+    work = folder / "expired"
+    work.mkdir()
+    (work / "index.txt").touch()
+    (work / "serial").write_text("01\n")
+    config = work / "ca.conf"
+    config.write_text(
+        f"[ca]\ndefault_ca = d\n[d]\ndatabase = {work}/index.txt\nserial = {work}/serial\n"
+        f"new_certs_dir = {work}\ndefault_md = sha256\npolicy = p\nx509_extensions = x\n"
+        "[p]\ncommonName = supplied\n[x]\nsubjectAltName = DNS:localhost,IP:127.0.0.1\n"
+    )
+    made = work / "server.pem"
+    _openssl(
+        "ca", "-batch", "-config", config, "-notext", "-in", certificates.cert.with_suffix(".csr"),
+        "-cert", certificates.ca, "-keyfile", certificates.ca.with_suffix(".key"), "-out", made,
+        "-startdate", "20200101000000Z", "-enddate", "20200201000000Z",
+    )  # fmt: skip
+    return made
+
+
 def _openssl(*arguments: object) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import SplitResult
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from statekeep.cache import Cache
     from statekeep.compressor import Compressor
     from statekeep.observer import Observer
+    from statekeep.servers import Server
 
 PROJECT = "statekeep"
 
@@ -37,6 +38,8 @@ class BackendPlugin:
         envelopes: whether values are kept in envelopes (`statekeep.envelope`), compressed as the
             config says; False where the store is another program's, whose values are handed out
             as they are.
+        servers: where its servers are, from its config, for `statekeep doctor`; an embedded
+            backend has none, and a plugin may leave it out.
     """
 
     name: str
@@ -45,6 +48,7 @@ class BackendPlugin:
     aliases: tuple[str, ...] = ()
     read_url: UrlReader | None = None
     envelopes: bool = True
+    servers: Callable[[Any], Sequence[Server]] | None = None
 
 
 @frozen(kw_only=True)

@@ -19,6 +19,7 @@ from statekeep.cli import (
     counting,
     deferred,
     dictionary,
+    doctor,
     inspection,
     listing,
     moving,
@@ -80,6 +81,7 @@ app.add_typer(dictionary.app)
 moving.add_to(app)
 transfer.add_to(app)
 check.add_to(app)
+doctor.add_to(app)
 counting.add_to(app)
 inspection.add_to(app)
 top.add_to(app)

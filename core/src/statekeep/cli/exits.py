@@ -25,7 +25,7 @@ PIPE_CLOSED = 141
 
 MEANINGS = {
     OK: "done",
-    NO: "the answer is no: absent, nothing due, not set up, a broken plugin, stores that differ",
+    NO: "the answer is no: absent, nothing due, not set up, a problem, stores that differ",
     USAGE: "wrong usage, config or plugin; nothing was done",
     CONFLICT: "a version was not the expected one, or a lease was lost; nothing was written",
     STORE: "the store cannot be reached, refuses access, or its answer was lost",

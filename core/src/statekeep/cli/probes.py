@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 from types import TracebackType
 
 from attrs import field, frozen
@@ -38,10 +38,17 @@ class Step:
 
 @frozen
 class Timing:
-    """How long an operation takes: the median of several, in seconds."""
+    """How long an operation takes: medians of several tries, in seconds.
+
+    Attributes:
+        operation: what was tried.
+        seconds: until it was done.
+        busy: of that, how long this thread worked, and did not wait.
+    """
 
     operation: str
     seconds: float
+    busy: float
 
 
 @frozen
@@ -167,9 +174,11 @@ class Probe:
     @staticmethod
     def _timed(step: Step, rounds: int) -> Timing:
         taken: list[float] = []
+        worked: list[float] = []
         for _ in range(rounds):
             step.prepare()
-            started = perf_counter()
+            started, work = perf_counter(), thread_time()
             step.action()
+            worked.append(thread_time() - work)
             taken.append(perf_counter() - started)
-        return Timing(step.operation, median(taken))
+        return Timing(step.operation, median(taken), median(worked))

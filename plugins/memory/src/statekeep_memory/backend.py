@@ -20,6 +20,7 @@ from statekeep.backend import (
 )
 from statekeep.clock import now_micros
 from statekeep.errors import Closed, Unavailable
+from statekeep.findings import Finding
 from statekeep.model import (
     DeferredMessage,
     Entry,
@@ -32,6 +33,7 @@ from statekeep.model import (
     Transaction,
 )
 
+from statekeep_memory import doctor
 from statekeep_memory.state import State
 
 T = TypeVar("T")
@@ -51,6 +53,7 @@ class MemoryBackend(Backend):
 
     def __init__(self, clock: Callable[[], int] = now_micros) -> None:
         self._lock = threading.RLock()
+        self._clock = clock
         self._state = State(clock)
         self._closed = self._paused = self._changing = False
         fork.register_pausing(self)
@@ -184,6 +187,10 @@ class MemoryBackend(Backend):
                     RecordKind.DEFERRED: KindStats(records=len(payloads), bytes=sum(payloads)),
                 }
             )
+
+    def examine(self) -> Iterator[Finding]:
+        """See `Backend.examine`."""
+        return doctor.examine(self, self._clock())
 
     def purge(self) -> int:
         """See `Backend.purge`."""

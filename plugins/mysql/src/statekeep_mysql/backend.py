@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from attrs import evolve
@@ -17,6 +17,7 @@ from statekeep.backend import (
 )
 from statekeep.clock import duration_micros
 from statekeep.errors import ConfigError
+from statekeep.findings import Finding
 from statekeep.model import (
     DeferredMessage,
     Entry,
@@ -29,7 +30,7 @@ from statekeep.model import (
 from statekeep.sql.rows import entry
 from statekeep.usage import Usage
 
-from statekeep_mysql import creation, scans, schema, upkeep, writes
+from statekeep_mysql import creation, doctor, scans, schema, upkeep, writes
 from statekeep_mysql.config import MysqlConfig
 from statekeep_mysql.database import Database
 from statekeep_mysql.driver import Connection
@@ -166,6 +167,10 @@ class MysqlBackend(Backend):
     def stats(self) -> BackendStats:
         """See `Backend.stats`."""
         return upkeep.stats(self._database, self._statements)
+
+    def examine(self) -> Iterator[Finding]:
+        """See `Backend.examine`."""
+        return doctor.examine(self._database, self._statements, self._config)
 
     def purge(self) -> int:
         """See `Backend.purge`."""

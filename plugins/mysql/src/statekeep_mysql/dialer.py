@@ -63,7 +63,7 @@ class Dialer:
         self._config = config
         self._database = database
         self._hosts = Hosts(Address(*each) for each in split_hosts(config.host, config.port))
-        self._tls = _context(config)
+        self._tls = tls_context(config)
         limit = max(config.statement_timeout, config.lock_timeout)
         self._read_timeout = limit / 1000 + GRACE if config.statement_timeout else None
 
@@ -247,7 +247,7 @@ def _unwritable(read_only: str, galera: Mapping[str, str]) -> str | None:
     return None
 
 
-def _context(config: MysqlConfig) -> ssl.SSLContext | None:
+def tls_context(config: MysqlConfig) -> ssl.SSLContext | None:
     """What TLS has to verify: the meanings of `ssl_mode` are those of the server's client.
 
     https://dev.mysql.com/doc/refman/8.0/en/connection-options.html#option_general_ssl-mode

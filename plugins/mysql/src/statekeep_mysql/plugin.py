@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from statekeep import hookimpl
 from statekeep.backend import Backend
 from statekeep.hookspecs import BackendPlugin
+from statekeep.servers import Server
 from statekeep.sql.addresses import read_url
 
 from statekeep_mysql.config import InfiniticMysqlConfig, MysqlConfig
@@ -22,6 +25,12 @@ def _infinitic(config: InfiniticMysqlConfig) -> Backend:
     return InfiniticMysql(config)
 
 
+def _servers(config: MysqlConfig) -> Sequence[Server]:
+    from statekeep_mysql.hailing import servers
+
+    return servers(config)
+
+
 @hookimpl
 def statekeep_backends() -> list[BackendPlugin]:
     """The backend `mysql`, and `infinitic_mysql`, which reads what Infinitic wrote."""
@@ -32,6 +41,7 @@ def statekeep_backends() -> list[BackendPlugin]:
             factory=_backend,
             aliases=("mariadb",),
             read_url=read_url,
+            servers=_servers,
         ),
         BackendPlugin(
             name="infinitic_mysql",
@@ -40,5 +50,6 @@ def statekeep_backends() -> list[BackendPlugin]:
             aliases=("infinitic_mariadb",),
             read_url=read_url,
             envelopes=False,
+            servers=_servers,
         ),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from attrs import evolve
@@ -16,6 +16,7 @@ from statekeep.backend import (
 )
 from statekeep.clock import duration_micros
 from statekeep.errors import ConfigError
+from statekeep.findings import Finding
 from statekeep.model import (
     DeferredMessage,
     Entry,
@@ -29,7 +30,7 @@ from statekeep.sql.counting import backend_stats
 from statekeep.sql.rows import entry, message
 from statekeep.usage import Usage
 
-from statekeep_postgres import creation, scans, schema, writes
+from statekeep_postgres import creation, doctor, scans, schema, writes
 from statekeep_postgres.config import PostgresConfig
 from statekeep_postgres.database import Database
 from statekeep_postgres.driver import PING, Connection
@@ -174,6 +175,10 @@ class PostgresBackend(Backend):
         *counted, stored_bytes = row
         sizes = zip(counted[::2], counted[1::2], strict=True)
         return backend_stats(self._database.pool.counters(), sizes, stored_bytes)
+
+    def examine(self) -> Iterator[Finding]:
+        """See `Backend.examine`."""
+        return doctor.examine(self._database, self._names, self._config)
 
     def purge(self) -> int:
         """See `Backend.purge`."""

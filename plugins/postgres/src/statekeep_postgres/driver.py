@@ -231,7 +231,7 @@ class Dialer:
         self._config = config
         self._database = database or config.database
         self._hosts = Hosts(addresses(config.host, config.port))
-        self._tls = _context(config)
+        self._tls = tls_context(config)
         limit = config.statement_timeout
         self.read_timeout = limit / 1000 + GRACE if limit else None
 
@@ -351,7 +351,7 @@ class Dialer:
         )
 
 
-def _context(config: PostgresConfig) -> ssl.SSLContext | None:
+def tls_context(config: PostgresConfig) -> ssl.SSLContext | None:
     """What TLS has to verify: the meanings of `sslmode` are those of libpq."""
     mode = config.sslmode
     if mode == "disable":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from statekeep import hookimpl
 from statekeep.backend import Backend
 from statekeep.hookspecs import BackendPlugin
+from statekeep.servers import Server
 from statekeep.sql.addresses import read_url
 
 from statekeep_postgres.config import InfiniticPostgresConfig, PostgresConfig
@@ -22,6 +25,12 @@ def _infinitic(config: InfiniticPostgresConfig) -> Backend:
     return InfiniticPostgres(config)
 
 
+def _servers(config: PostgresConfig) -> Sequence[Server]:
+    from statekeep_postgres.hailing import servers
+
+    return servers(config)
+
+
 @hookimpl
 def statekeep_backends() -> list[BackendPlugin]:
     """The backend `postgres`, and `infinitic_postgres`, which reads what Infinitic wrote."""
@@ -32,6 +41,7 @@ def statekeep_backends() -> list[BackendPlugin]:
             factory=_backend,
             aliases=("postgresql",),
             read_url=read_url,
+            servers=_servers,
         ),
         BackendPlugin(
             name="infinitic_postgres",
@@ -40,5 +50,6 @@ def statekeep_backends() -> list[BackendPlugin]:
             aliases=("infinitic_postgresql",),
             read_url=read_url,
             envelopes=False,
+            servers=_servers,
         ),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from attrs import evolve
@@ -24,6 +24,7 @@ from statekeep.errors import (
     StorageError,
     Unsupported,
 )
+from statekeep.findings import Finding
 from statekeep.model import (
     DeferredMessage,
     Entry,
@@ -38,7 +39,7 @@ from statekeep.model import (
 from statekeep.updates import updates as find_updates
 from statekeep.usage import Usage
 
-from statekeep_redis import codec, scripts, updates
+from statekeep_redis import codec, doctor, scripts, updates
 from statekeep_redis.cluster import Cluster
 from statekeep_redis.config import RedisConfig
 from statekeep_redis.counting import count
@@ -326,6 +327,11 @@ class RedisBackend(Backend):
         """See `Backend.stats`: the sizes of all records, and the memory of the servers."""
         self._check_open()
         return count(self._place, self._scanner)
+
+    def examine(self) -> Iterator[Finding]:
+        """See `Backend.examine`."""
+        self._check_open()
+        return doctor.examine(self._place, self._names, self._scanner, self._config)
 
     def purge(self) -> int:
         """See `Backend.purge`: Redis removed the values, this removes their names."""

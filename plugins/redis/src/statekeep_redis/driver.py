@@ -178,6 +178,14 @@ def ask_sentinel(config: RedisConfig, address: Address) -> Address | None:
     Raises:
         StorageError: the Sentinel does not answer or refuses the credentials.
     """
+    reply = sentinel_reply(
+        config, address, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", config.master_name)
+    )
+    return None if reply is None else (reply[0].decode(), int(reply[1]))
+
+
+def sentinel_reply(config: RedisConfig, address: Address, command: Command) -> Reply:
+    """What a Sentinel answers to one command; raises as `ask_sentinel` does."""
     connection = _connection(config, address, 0)
     connection.username = config.sentinel_username
     connection.password = config.sentinel_password
@@ -186,7 +194,6 @@ def ask_sentinel(config: RedisConfig, address: Address) -> Address | None:
     link = Link(connection, config, f"the Sentinel {server_name(address)}")
     link.open()
     try:
-        command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", config.master_name)
         (reply,) = link.exchange((command,))
     except Broken as broken:
         raise broken.as_error(write=False) from broken
@@ -194,7 +201,7 @@ def ask_sentinel(config: RedisConfig, address: Address) -> Address | None:
         link.close()
     if isinstance(reply, Refusal):
         raise reply.error
-    return None if reply is None else (reply[0].decode(), int(reply[1]))
+    return reply
 
 
 def packed(commands: Sequence[Command]) -> bytes:

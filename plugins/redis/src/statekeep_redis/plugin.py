@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qs
 
@@ -10,6 +10,7 @@ from statekeep import hookimpl
 from statekeep.backend import Backend
 from statekeep.errors import ConfigError
 from statekeep.hookspecs import BackendPlugin
+from statekeep.servers import Server
 from statekeep.sources import server_options
 
 from statekeep_redis.config import InfiniticRedisConfig, RedisConfig
@@ -25,6 +26,12 @@ def _infinitic(config: InfiniticRedisConfig) -> Backend:
     from statekeep_redis.infinitic import InfiniticRedis
 
     return InfiniticRedis(config)
+
+
+def _servers(config: RedisConfig) -> Sequence[Server]:
+    from statekeep_redis.hailing import servers
+
+    return servers(config)
 
 
 def read_url(parts: SplitResult) -> Mapping[str, Any]:
@@ -52,6 +59,7 @@ def statekeep_backends() -> list[BackendPlugin]:
             factory=_backend,
             aliases=("rediss",),
             read_url=read_url,
+            servers=_servers,
         ),
         BackendPlugin(
             name="infinitic_redis",
@@ -60,5 +68,6 @@ def statekeep_backends() -> list[BackendPlugin]:
             aliases=("infinitic_rediss",),
             read_url=read_url,
             envelopes=False,
+            servers=_servers,
         ),
     ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from statekeep.backend import LARGE_VALUE_BYTES, Backend, BackendStats, Capabilities, Target
 from statekeep.clock import now_micros
 from statekeep.errors import ConfigError, Unavailable, Unsupported
+from statekeep.findings import Finding
 from statekeep.model import DeferredMessage, Entry, Outcome, Page, Record, RecordKind, Transaction
 from statekeep.usage import Usage
 
-from statekeep_sqlite import integrity, messages, reads, scans, schema, upkeep, writes
+from statekeep_sqlite import doctor, integrity, messages, reads, scans, schema, upkeep, writes
 from statekeep_sqlite.config import SqliteConfig
 from statekeep_sqlite.driver import Database, knows_vfs, longest_row
 from statekeep_sqlite.failures import look
@@ -159,6 +160,10 @@ class SqliteBackend(Backend):
     def stats(self) -> BackendStats:
         """See `Backend.stats`."""
         return upkeep.stats(self._database)
+
+    def examine(self) -> Iterator[Finding]:
+        """See `Backend.examine`."""
+        return doctor.examine(self._database, self._config, self._clock)
 
     def purge(self) -> int:
         """See `Backend.purge`."""

@@ -1,0 +1,349 @@
+"""What `examine()` looks at: settings, rights, replication, tables, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from statekeep import examining
+from statekeep.clock import MICROSECOND, now_micros
+from statekeep.examining import MOST_QUEUES, OVERDUE, Queue, advice, good, problem, unknown
+from statekeep.findings import Finding
+from statekeep.usage import PoolStats
+
+from statekeep_postgres import creation, rights, settings
+from statekeep_postgres.config import PostgresConfig
+from statekeep_postgres.database import Database
+from statekeep_postgres.driver import Connection
+from statekeep_postgres.functions import NOW, STATEMENT_NOW
+from statekeep_postgres.names import Names, literal, quote
+from statekeep_postgres.wire import Statement
+
+CHECKS = {
+    "version": "the server's version",
+    "server_encoding": "whether the database can hold every key",
+    "synchronous_commit": "whether an acknowledged write is on the disk",
+    "fsync": "whether the server has its disk keep what it wrote",
+    "full_page_writes": "whether a page can be damaged by a stop in its middle",
+    "autovacuum": "whether dead rows are removed",
+    "timeouts": "how long a statement may take",
+    "role": "whether it is a primary, which takes writes",
+    "max_connections": "the server's connections against this pool",
+    "rights": "every right that the user needs",
+    "replication": "standbys, and whether those that commits wait for are there",
+    "slots": "replication slots that keep the log from being removed",
+    "long-transactions": "transactions that keep dead rows from being removed, and hold locks",
+    "wraparound": "how near the counter of transactions is to its end",
+    "dead-rows": "dead rows against live ones in each table",
+    "indexes": "whether every index is valid",
+    **examining.CHECKS,
+}
+LAG_BYTES = 256 * 2**20
+SLOT_BYTES = 2**30
+MANY_DEAD = 10_000
+VERY_MANY_DEAD = 100_000
+LONG = 300
+"""Seconds after which a transaction is long: statekeep's own take milliseconds."""
+
+OLD_AGE = 1_500_000_000
+"""Of the 2^31 transactions after which the server refuses writes; autovacuum begins at 2e8."""
+
+SETTINGS = Statement(
+    "SELECT name::text, setting FROM pg_settings WHERE name = ANY ($1)", ("text[]",),
+    ("text", "text"),
+)  # fmt: skip
+STATE = Statement(
+    """
+    SELECT pg_is_in_recovery(), current_user::text,
+        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
+        (SELECT coalesce(sum(numbackends), 0)::bigint FROM pg_stat_database),
+        (SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database())
+    """,
+    (),
+    ("bool", "text", "bool", "int8", "int4"),
+)
+STANDBYS = Statement(
+    """
+    SELECT application_name, coalesce(sync_state, ''), coalesce(state, ''),
+        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0)::bigint
+    FROM pg_stat_replication
+    """,
+    (),
+    ("text", "text", "text", "int8"),
+)
+SLOTS = Statement(
+    """
+    SELECT slot_name::text, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint
+    FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL
+    """,
+    (),
+    ("text", "int8"),
+)
+TRANSACTIONS = Statement(
+    """
+    SELECT pid, usename::text, extract(epoch FROM clock_timestamp() - xact_start)::bigint
+    FROM pg_stat_activity
+    WHERE xact_start <= clock_timestamp() - $1 * interval '1 second'
+        AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    UNION ALL
+    SELECT 0, gid, extract(epoch FROM clock_timestamp() - prepared)::bigint
+    FROM pg_prepared_xacts WHERE prepared <= clock_timestamp() - $1 * interval '1 second'
+    ORDER BY 3 DESC
+    """,
+    ("int8",),
+    ("int4", "text", "int8"),
+)
+TABLES = Statement(
+    """
+    SELECT s.relname::text, s.n_live_tup, s.n_dead_tup, coalesce(s.last_autovacuum::text, 'never'),
+        coalesce('autovacuum_enabled=false' = ANY (c.reloptions), false)
+            OR coalesce('autovacuum_enabled=off' = ANY (c.reloptions), false)
+    FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+    WHERE s.schemaname = $1 AND s.relname = ANY ($2) ORDER BY s.relname
+    """,
+    ("text", "text[]"),
+    ("text", "int8", "int8", "text", "bool"),
+)
+INDEXES = Statement(
+    """
+    SELECT x.relname::text, i.indisvalid AND i.indisready
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE n.nspname = $1 AND t.relname = ANY ($2) ORDER BY x.relname
+    """,
+    ("text", "text[]"),
+    ("text", "bool"),
+)
+CLOCK = Statement(f"SELECT {NOW}", (), ("int8",))
+
+
+def examine(database: Database, names: Names, config: PostgresConfig) -> Iterator[Finding]:
+    """See `Backend.examine`."""
+    with database.connection_unless(creation.is_missing) as connection:
+        if connection is None:
+            return
+        if config.prepared_statements:
+            # These connections find a sequential scan too dear, so the server would compile a
+            # query over a catalog, for half a second. It is left so, which harms no call.
+            connection.script("SET jit = off")
+        yield from _Examination(connection, names, config, database.pool.counters()).findings()
+
+
+class _Examination:
+    """One look at a server, over one connection."""
+
+    def __init__(
+        self, connection: Connection, names: Names, config: PostgresConfig, own: PoolStats
+    ) -> None:
+        self._connection, self._names, self._config = connection, names, config
+        self._own = own.in_use + own.idle
+        self._standby, self._user, self._sees_all, self._in_use, self._age = connection.run(STATE)[
+            0
+        ]
+        self._settings = dict(connection.run(SETTINGS, settings.NAMES))
+
+    def findings(self) -> Iterator[Finding]:
+        yield from settings.examined(self._settings, self._config)
+        yield self._role()
+        yield settings.connections(self._settings, self._config, self._in_use - self._own)
+        yield self._wraparound()
+        looks = [
+            ("rights", lambda: rights.examined(self._connection, self._names, self._config)),
+            ("replication", self._replication),
+            ("slots", self._slots),
+            ("long-transactions", self._transactions),
+            ("dead-rows", self._dead_rows),
+            ("indexes", self._indexes),
+            ("clock", self._clock),
+            ("expired", self._expired),
+            ("queues", self._queues),
+        ]
+        yield from examining.examined(looks)
+
+    def _role(self) -> Finding:
+        if not self._standby:
+            return good("role", "a primary")
+        return problem(
+            "role",
+            "a standby",
+            "every write is refused",
+            'host = the primary, or all hosts with target_session_attrs = "read-write"',
+        )
+
+    def _wraparound(self) -> Finding:
+        found = f"{self._age} transactions since the oldest row was frozen"
+        if self._age < OLD_AGE:
+            return good("wraparound", found)
+        return problem(
+            "wraparound",
+            found,
+            "at 2 147 000 000 the server refuses every write until it was vacuumed",
+            "end long transactions and drop idle slots; then: VACUUM FREEZE;",
+        )
+
+    def _replication(self) -> Iterator[Finding]:
+        wanted = self._settings["synchronous_standby_names"]
+        if self._standby:
+            return
+        standbys = self._connection.run(STANDBYS)
+        if standbys and not self._sees_all:
+            yield unknown(
+                "replication", f"{len(standbys)} standbys, of which {self._user!r} sees no more",
+                f"GRANT pg_monitor TO {quote(self._user)};",
+            )  # fmt: skip
+            return
+        synchronous = [name for name, kind, *_ in standbys if kind in ("sync", "quorum")]
+        if wanted and not synchronous:
+            yield problem(
+                "replication",
+                f"synchronous_standby_names is {wanted!r}, and no such standby is connected",
+                "every commit waits for it, until its time limit makes it OutcomeUnknown",
+                "start the standby; or, at the price of losing writes in a failover: "
+                "ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();",
+            )
+        for name, kind, state, lag in standbys:
+            found = f"standby {name}: {kind}, {state}, {lag} bytes behind"
+            if lag > LAG_BYTES:
+                yield advice(
+                    "replication",
+                    found,
+                    "a failover to it loses what it has not got, or takes long",
+                    "look at the network, and at the standby's disk and queries",
+                )
+            else:
+                yield good("replication", found)
+        if not standbys and not wanted:
+            yield good("replication", "no standby: what is lost with this disk is in the backup")
+
+    def _slots(self) -> Iterator[Finding]:
+        if self._standby:
+            return
+        slots = self._connection.run(SLOTS)
+        for name, size in slots:
+            if size > SLOT_BYTES:
+                yield problem(
+                    "slots",
+                    f"slot {name!r}, which nobody reads, keeps {size / 2**20:.0f} MiB of log",
+                    "the log grows until the disk is full",
+                    f"SELECT pg_drop_replication_slot({literal(name)});",
+                )
+        if not any(size > SLOT_BYTES for _, size in slots):
+            yield good("slots", f"{len(slots)} slots without a reader keep little or nothing")
+
+    def _transactions(self) -> Iterator[Finding]:
+        found = self._connection.run(TRANSACTIONS, LONG)
+        for pid, who, seconds in found[: examining.SHOWN]:
+            prepared = pid == 0
+            ending = f"ROLLBACK PREPARED {literal(who)};" if prepared else (
+                f"SELECT pg_terminate_backend({pid});"
+            )  # fmt: skip
+            yield advice(
+                "long-transactions",
+                f"{'prepared transaction' if prepared else f'process {pid} of user'} {who!r} is "
+                f"open for {seconds // 60} minutes",
+                "no row that died since can be removed, in any table, and its locks are held",
+                f"{ending} ALTER SYSTEM SET idle_in_transaction_session_timeout = '5min';",
+            )
+        if not self._sees_all:
+            yield unknown(
+                "long-transactions",
+                f"{self._user!r} sees only its own",
+                f"GRANT pg_monitor TO {quote(self._user)};",
+            )
+        elif not found:
+            yield good("long-transactions", f"none is open for longer than {LONG // 60} minutes")
+
+    def _dead_rows(self) -> Iterator[Finding]:
+        tables = self._connection.run(TABLES, self._names.schema, list(self._names.tables))
+        for table, live, dead, last, off in tables:
+            if off:
+                yield problem(
+                    "autovacuum",
+                    f"it is off for table {table}",
+                    "every update leaves a dead row that nothing removes",
+                    f"ALTER TABLE {self._names.q(table)} RESET (autovacuum_enabled);",
+                )
+            found = f"{table}: {dead} dead rows, {live} live ones, last autovacuum {last}"
+            if dead < MANY_DEAD or dead <= live:
+                yield good("dead-rows", found)
+                continue
+            many = dead > VERY_MANY_DEAD and dead > 5 * live
+            yield (problem if many else advice)(
+                "dead-rows",
+                found,
+                "the table takes several times the room that it needs, and reads get slower",
+                f"VACUUM (VERBOSE) {self._names.q(table)}; "
+                f"ALTER TABLE {self._names.q(table)} SET (autovacuum_vacuum_scale_factor = 0.02);",
+            )
+
+    def _indexes(self) -> Iterator[Finding]:
+        indexes = self._connection.run(INDEXES, self._names.schema, list(self._names.tables))
+        broken = [name for name, valid in indexes if not valid]
+        for name in broken:
+            yield problem(
+                "indexes",
+                f"{name} is not valid",
+                "it is not used: calls that need it read the whole table",
+                f"REINDEX INDEX CONCURRENTLY {self._names.q(name)};",
+            )
+        if indexes and not broken:
+            yield good("indexes", f"all {len(indexes)} are valid")
+
+    def _clock(self) -> Iterator[Finding]:
+        before = now_micros()
+        ((server,),) = self._connection.run(CLOCK)
+        yield examining.clock(server, before, now_micros())
+
+    def _there(self, table: str) -> bool:
+        return bool(self._connection.run(TABLES, self._names.schema, [table]))
+
+    def _expired(self) -> Iterator[Finding]:
+        most = examining.MANY_EXPIRED
+        if self._there(self._names.key_value):
+            ((count,),) = self._connection.run(_expired(self._names, most))
+            yield examining.expired(count, count < most)
+
+    def _queues(self) -> Iterator[Finding]:
+        if not self._there(self._names.deferred):
+            return
+        rows = self._connection.run(_queues(self._names))
+        found = [Queue.of(name, row) for name, *row in rows[:MOST_QUEUES]]
+        more = len(rows) > MOST_QUEUES
+        yield from examining.queues(found, now_micros(), examining.bounds(found, more))
+
+
+def _expired(names: Names, most: int) -> Statement:
+    return Statement(
+        f"SELECT count(*) FROM (SELECT 1 FROM {names.q(names.key_value)} "  # noqa: S608  # quoted
+        f"WHERE expires <= {STATEMENT_NOW} LIMIT {most}) AS x",
+        (),
+        ("int8",),
+    )
+
+
+def _queues(names: Names) -> Statement:
+    """The queues, found by one look into the primary key each, and their earliest messages."""
+    table = names.q(names.deferred)
+    late = f"visible <= {STATEMENT_NOW} - {OVERDUE // MICROSECOND}"
+    return Statement(
+        f"""
+        WITH RECURSIVE names (queue) AS (
+            (SELECT queue FROM {table} ORDER BY queue LIMIT 1)
+            UNION ALL
+            SELECT (SELECT t.queue FROM {table} AS t WHERE t.queue > names.queue
+                ORDER BY t.queue LIMIT 1)
+            FROM names WHERE names.queue IS NOT NULL
+        )
+        SELECT n.queue, m.* FROM
+            (SELECT queue FROM names WHERE queue IS NOT NULL LIMIT {MOST_QUEUES + 1}) AS n,
+            LATERAL (
+                SELECT count(*), count(*) FILTER (WHERE {late}),
+                    min(visible) FILTER (WHERE {late}),
+                    count(*) FILTER (WHERE {late} AND token <> ''),
+                    count(*) FILTER (WHERE attempt >= {examining.MANY_ATTEMPTS}), max(attempt)
+                FROM (SELECT visible, attempt, token FROM {table} AS t WHERE t.queue = n.queue
+                    ORDER BY visible, id LIMIT {examining.MOST_MESSAGES}) AS x
+            ) AS m
+        """,  # noqa: S608  # quoted names, numbers
+        (),
+        ("text", "int8", "int8", "int8", "int8", "int8", "int4"),
+    )
