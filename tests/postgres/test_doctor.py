@@ -6,18 +6,16 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from statekeep.clock import from_micros
 from statekeep.findings import Severity
 from statekeep_postgres import PostgresConfig
 from statekeep_postgres import doctor as checks
 from statekeep_postgres.backend import PostgresBackend
 
-from tests.examination import Examined, examine, innermost
+from tests.examination import TROUBLE, Examined, examine, innermost, told, trouble
 from tests.postgres.conftest import Open
 from tests.servers import certificates
 from tests.servers.doctor import Ran, doctor
@@ -232,24 +230,9 @@ def test_what_is_stored(
     """Expired values; messages due long ago, left by a worker, that fail again and again."""
     monkeypatch.setattr("statekeep.examining.MANY_EXPIRED", 3)
     storage = opened(sick)
-    for number in range(4):
-        storage.values.put(f"{number}", b"", ttl=timedelta(milliseconds=1))
-    now = from_micros(time.time_ns() // 1000)
-    for number in range(3):
-        storage.deferred.schedule("lonely", f"{number}", due=now - timedelta(minutes=9))
-    storage.deferred.schedule("left", "it", due=now - timedelta(minutes=9))
-    storage.deferred.claim("left", lease=timedelta(milliseconds=1))
-    sick.sql(f"UPDATE \"{schema}\".deferred_message_storage SET attempt = 12, "
-             "visible = visible - 400000000 WHERE queue = 'left'")  # fmt: skip
-    storage.deferred.schedule("later", "it", due=timedelta(hours=1))
-    time.sleep(0.01)
-    found = look(sick, schema=schema)
-    assert found.one("expired", ADVICE).remedy == "statekeep purge"
-    stuck = found.one("queues", PROBLEM).found
-    assert "4 messages have been due" in stuck and "3 in 'lonely', 1 in 'left'" in stuck
-    assert "5 messages of 3 queues" in stuck
-    assert "1 in 'left'" in found.one("leases", ADVICE).found
-    assert "one 12 times" in found.one("attempts", ADVICE).found
+    trouble(storage)
+    sick.sql(f'UPDATE "{schema}".deferred_message_storage {TROUBLE}')
+    told(look(sick, schema=schema))
 
 
 @pytest.mark.soak

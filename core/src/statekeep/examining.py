@@ -27,6 +27,9 @@ SKEW_ADVICE = 1.0
 SKEW_PROBLEM = 30.0
 """Seconds; the latter is the default lease."""
 
+CROWDED = 0.9
+"""The part of a server's connections in use from which on the rest is soon gone."""
+
 OVERDUE = timedelta(minutes=5)
 """How long a message may be due before its queue counts as stuck."""
 
@@ -106,6 +109,39 @@ def clock(server: int, before: int, after: int, where: str = "the server") -> Fi
     )
     severe = problem if seconds >= SKEW_PROBLEM else advice
     return severe("clock", found, meaning, "timedatectl set-ntp true (on the one that is wrong)")
+
+
+def connections(
+    check: str,
+    limit: str,
+    *,
+    usable: int | None,
+    used: int,
+    pool: int | None,
+    refusal: str,
+    remedy: str,
+) -> Finding:
+    """A server's limit against this pool and what others use.
+
+    Args:
+        check: the name of the finding, which is that of the server's setting.
+        limit: what the server's limit is, in words.
+        usable: how many connections this user can have; None where the server does not tell.
+        used: how many others have now.
+        pool: the most that this process opens; None for no bound.
+        refusal: what the server says to one too many.
+        remedy: what gives room.
+    """
+    takes = "as many as there are callers" if pool is None else f"up to {pool}"
+    found = f"{limit}, {used} in use by others now; this pool takes {takes}"
+    if usable is None:
+        return good(check, found)
+    if (pool or 0) > usable:
+        return problem(check, found, f"under load connecting fails: {refusal}", remedy)
+    if used + (pool or 0) > CROWDED * usable:
+        meaning = f"few are left for other workers; then connecting fails: {refusal}"
+        return advice(check, found, meaning, remedy)
+    return good(check, found)
 
 
 def expired(count: int, whole: bool = True) -> Finding:

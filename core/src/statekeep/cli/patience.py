@@ -25,7 +25,8 @@ def steps(work: Callable[[], Iterable[T]], seconds: float) -> Iterator[T]:
     """What `work` yields, each thing within so many seconds; its exceptions are raised here.
 
     It runs in a thread of its own, which ends with the process: a call into a driver cannot be
-    interrupted from outside.
+    interrupted from outside. After an interrupt (Ctrl-C) it may still end what it began, and so
+    clean up what it tried.
 
     Raises:
         TooSlow: the next thing did not come in time.
@@ -40,12 +41,16 @@ def steps(work: Callable[[], Iterable[T]], seconds: float) -> Iterator[T]:
         except BaseException as error:
             made.put(_End(error))
 
-    threading.Thread(target=run, name="statekeep-doctor", daemon=True).start()
+    thread = threading.Thread(target=run, name="statekeep-doctor", daemon=True)
+    thread.start()
     while True:
         try:
             found = made.get(timeout=seconds)
         except queue.Empty:
             raise TooSlow(f"no answer within {seconds:g} s") from None
+        except KeyboardInterrupt:
+            thread.join(seconds)
+            raise
         if not isinstance(found, _End):
             yield found
             continue

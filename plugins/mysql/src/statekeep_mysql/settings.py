@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from statekeep import examining
 from statekeep.examining import advice, good, problem
 from statekeep.findings import Finding
 
@@ -37,9 +38,6 @@ STATUS = (
 )
 LEAST_VALUE_BYTES = 4 * 2**20
 """What the contract promises of every backend."""
-
-CROWDED = 0.9
-"""The part of the connections in use from which on the rest is soon gone."""
 
 MUCH_HISTORY = 1_000_000
 OFF = ("OFF", "0", "")
@@ -162,30 +160,23 @@ def limits(found: Mapping[str, str], config: MysqlConfig, value_bytes: int) -> I
         )
     else:
         yield good("max_allowed_packet", told)
-    most, used, pool = (
-        int(found["max_connections"]),
-        int(found["Threads_connected"]),
-        config.maximum_pool_size,
-    )
-    own = int(found.get("max_user_connections", "0"))
+    yield _connections(found, config)
+
+
+def _connections(found: Mapping[str, str], config: MysqlConfig) -> Finding:
+    most, used = int(found["max_connections"]), int(found["Threads_connected"])
+    own, pool = int(found.get("max_user_connections", "0")), config.maximum_pool_size
     usable = min(most, own) if own else most
-    told = (
-        f"max_connections is {most}"
-        + (f", max_user_connections {own}" if own else "")
-        + f", {used} in use now by others; this pool takes up to {pool}"
+    return examining.connections(
+        "max_connections",
+        f"max_connections is {most}" + (f", max_user_connections {own}" if own else ""),
+        usable=usable,
+        used=used,
+        pool=pool,
+        refusal="1040, too many connections",
+        remedy=f"maximum_pool_size = {max(1, usable // 2)} under [storage.mysql], or: "
+        f"SET GLOBAL max_connections = {2 * (pool + used)}; and in the server's config",
     )
-    remedy = (
-        f"maximum_pool_size = {max(1, usable // 2)} under [storage.mysql], or: "
-        f"SET GLOBAL max_connections = {2 * (pool + used)}; and in the server's config"
-    )
-    if pool > usable:
-        meaning = "under load connecting fails with 1040, too many connections"
-        yield problem("max_connections", told, meaning, remedy)
-    elif used + pool > CROWDED * usable:
-        meaning = "few connections are left for other workers; beyond them connecting fails"
-        yield advice("max_connections", told, meaning, remedy)
-    else:
-        yield good("max_connections", told)
 
 
 def role(found: Mapping[str, str]) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from statekeep import examining
 from statekeep.examining import advice, good, problem
 from statekeep.findings import Finding
 
@@ -28,9 +29,6 @@ NAMES = (
 
 OLDEST = 130_000
 """PostgreSQL 13, as the server counts."""
-
-CROWDED = 0.9
-"""The part of the connections in use from which on the rest is soon gone."""
 
 
 def examined(found: Mapping[str, str], config: PostgresConfig) -> Iterator[Finding]:
@@ -64,28 +62,23 @@ def examined(found: Mapping[str, str], config: PostgresConfig) -> Iterator[Findi
     yield _timeouts(found, config)
 
 
-def connections(found: Mapping[str, str], config: PostgresConfig, in_use: int) -> Finding:
-    """The server's limit against this pool and what is in use now."""
+def connections(found: Mapping[str, str], config: PostgresConfig, used: int) -> Finding:
+    """The server's limit against this pool and the connections that others use now."""
     most = int(found["max_connections"])
     reserved = int(found["superuser_reserved_connections"])
     usable = most - reserved - int(found.get("reserved_connections", "0"))
     pool = config.maximum_pool_size
-    told = (
-        f"max_connections is {most}, {usable} of them for users, {in_use} in use by others "
-        f"now; this pool takes up to {pool}"
+    return examining.connections(
+        "max_connections",
+        f"max_connections is {most}, {usable} of them for users",
+        usable=usable,
+        used=used,
+        pool=pool,
+        refusal="53300, too many clients",
+        remedy=f"maximum_pool_size = {max(1, usable // 2)} under [storage.postgres], or: "
+        f"ALTER SYSTEM SET max_connections = {2 * max(usable + 1, pool + used)}; and restart, or "
+        "PgBouncer before it",
     )
-    wanted = max(usable + 1, pool + in_use)
-    remedy = (
-        f"maximum_pool_size = {max(1, usable // 2)} under [storage.postgres], or: "
-        f"ALTER SYSTEM SET max_connections = {wanted * 2}; and restart, or PgBouncer before it"
-    )
-    if pool > usable:
-        meaning = "under load connecting fails with 53300, too many clients"
-        return problem("max_connections", told, meaning, remedy)
-    if in_use + pool > CROWDED * usable:
-        meaning = "few connections are left for other workers; beyond them connecting fails"
-        return advice("max_connections", told, meaning, remedy)
-    return good("max_connections", told)
 
 
 def _version(found: Mapping[str, str]) -> Finding:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from re import findall
 
 from attrs import frozen
+from statekeep import examining
 from statekeep.backend import LARGE_VALUE_BYTES
 from statekeep.errors import Unsupported
 from statekeep.examining import advice, good, problem
@@ -30,7 +31,6 @@ LEAST_VALUE_BYTES = 4 * 2**20
 """What the contract promises of every backend."""
 
 FULL, NEARLY_FULL = 0.9, 0.75
-CROWDED = 0.9
 LATE_SECONDS = 10
 KEEP = "and keep it: CONFIG REWRITE"
 
@@ -244,23 +244,18 @@ def _min_replicas(told: Told) -> Iterator[Finding]:
 
 
 def _clients(told: Told, config: RedisConfig, pool_open: int) -> Finding:
-    used = max(int(told.info["connected_clients"]) - pool_open, 0)
     most = int(told.config.get("maxclients") or told.info.get("maxclients", "0"))
     pool = config.pool.max_total
-    bound = f"up to {pool}" if pool > 0 else "as many as there are callers"
-    found = (
-        f"{told.where}maxclients is {most or 'not told'}, {used} in use by others now; this pool "
-        f"takes {bound}"
+    return examining.connections(
+        "maxclients",
+        f"{told.where}maxclients is {most or 'not told'}",
+        usable=most or None,
+        used=max(int(told.info["connected_clients"]) - pool_open, 0),
+        pool=pool if pool > 0 else None,
+        refusal="max number of clients reached",
+        remedy=f"redis-cli CONFIG SET maxclients {2 * max(most, pool)}; or "
+        f"pool_config.max_total = {max(most // 4, 1)} under [storage.redis]",
     )
-    remedy = f"redis-cli CONFIG SET maxclients {2 * max(most, pool)}; or pool_config.max_total = "
-    remedy += f"{max(most // 4, 1)} under [storage.redis]"
-    if most and pool > most:
-        meaning = "under load connecting fails: max number of clients reached"
-        return problem("maxclients", found, meaning, remedy)
-    if most and used + max(pool, 0) > CROWDED * most:
-        meaning = "few connections are left for other workers; beyond them connecting fails"
-        return advice("maxclients", found, meaning, remedy)
-    return good("maxclients", found)
 
 
 def _values(told: Told) -> Iterator[Finding]:
