@@ -101,7 +101,9 @@ class MysqlBackend(Backend):
         self, names: Sequence[tuple[str, str]]
     ) -> dict[tuple[str, str], DeferredMessage]:
         """See `Backend.messages_many`."""
-        found = (scans.decoded(row) for row in self._database.rows(self._statements.messages_many(names)))
+        found = (
+            scans.decoded(row) for row in self._database.rows(self._statements.messages_many(names))
+        )
         return {each.name: each for each in found}
 
     def claim(self, queue: str, *, limit: int, lease: timedelta) -> list[DeferredMessage]:
