@@ -45,6 +45,7 @@ def test_every_call_is_counted_by_its_operation(storage: Storage) -> None:
     (message,) = storage.deferred.claim("q")
     storage.deferred.extend(message, timedelta(seconds=9))
     storage.deferred.release(message)
+    storage.backend.messages_many([("q", "id")])
     storage.deferred.cancel("q", "id")
     list(storage.values.scan())
     with storage.transaction() as tx:
@@ -56,7 +57,7 @@ def test_every_call_is_counted_by_its_operation(storage: Storage) -> None:
     names = (
         *("put", "get", "get_many", "add", "members", "members_many", "contains", "page"),
         *("schedule", "claim", "extend", "release", "cancel", "scan", "transaction", "delete"),
-        *("ping", "purge"),
+        *("messages_many", "ping", "purge"),
     )
     assert counts(storage) == dict.fromkeys(names, 1)
     assert set(names) <= {*READS, *WRITES}

@@ -104,7 +104,7 @@ class Series:
 
 READS = (
     *("get", "get_many", "members", "members_many", "page", "contains", "claim", "scan"),
-    *("ping", "stats", "purge"),
+    *("messages_many", "ping", "stats", "purge"),
 )
 """What calls that read are counted as; with one key `get` and `members`, else the other two."""
 

@@ -130,6 +130,16 @@ class MetricsLayer(Layer):
             lambda claimed: (len(claimed), sum(len(each.payload) for each in claimed)),
         )
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        return self._measured(
+            "messages_many",
+            lambda: self.inner.messages_many(names),
+            lambda found: (len(names), sum(len(each.payload) for each in found.values())),
+        )
+
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
     ) -> Page[Record]:

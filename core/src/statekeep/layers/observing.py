@@ -113,6 +113,12 @@ class ObservingLayer(ObservedLayer):
             "claim", None, lambda: self.inner.claim(queue, limit=limit, lease=lease)
         )
 
+    def messages_many(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], DeferredMessage]:
+        """See `Backend.messages_many`."""
+        return self._observed("messages_many", len(names), lambda: self.inner.messages_many(names))
+
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
     ) -> Page[Record]:
