@@ -13,6 +13,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import pg8000.native
+import pymysql
+import redis as redis_py
 import statekeep
 from attrs import frozen
 
@@ -20,13 +23,11 @@ from tests.mysql.opening import APP
 from tests.operations.pages import DOCS, settings, statements
 from tests.redis.loads import Load
 from tests.servers.mysql import MysqlProcess
-from tests.servers.mysql import eventually as mysql_eventually
 from tests.servers.postgres import SAFE, PostgresProcess
-from tests.servers.postgres import eventually as postgres_eventually
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisProcess
-from tests.servers.redis import eventually as redis_eventually
 from tests.servers.replication import MysqlReplication
+from tests.servers.waiting import until
 
 PAGE = DOCS / "high-availability.md"
 MARK = re.compile(r"(<!-- losses -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -35,6 +36,9 @@ AFTER_CUT = 0.5
 
 WARM = 40
 """Transactions before that."""
+
+COUNT = "SELECT count(*) FROM infinitic.key_value_storage"
+NOT_YET = (redis_py.RedisError, pg8000.native.Error, pymysql.Error, OSError)
 
 
 @frozen
@@ -47,6 +51,7 @@ class Pair:
         cut: cuts the line between them.
         kill: kills the primary.
         promote: makes the replica the primary.
+        arrived: how many records the replica has.
     """
 
     before: dict[str, Any]
@@ -54,6 +59,7 @@ class Pair:
     cut: Callable[[], object]
     kill: Callable[[], object]
     promote: Callable[[], object]
+    arrived: Callable[[], int]
 
 
 @frozen
@@ -71,6 +77,7 @@ def measure(pair: Pair, seconds: float = AFTER_CUT) -> Loss:
     with statekeep.open(pair.before) as storage:
         with Load(storage) as load:
             load.progress(WARM)
+            until(NOT_YET, lambda: pair.arrived() >= WARM // 2, "the replica has the first of them")
             pair.cut()
             before = len(load.acknowledged)
             time.sleep(seconds)
@@ -94,7 +101,7 @@ def redis(lag: bool = False, **options: Any) -> Iterator[Pair]:
         master = stack.enter_context(RedisProcess({"appendonly": "yes"}))
         line = stack.enter_context(Proxy(master.address))
         replica = stack.enter_context(RedisProcess({"replicaof": f"127.0.0.1 {line.port}"}))
-        redis_eventually(lambda: master.info()["slave0"]["state"] == "online", "the replica")
+        until(NOT_YET, lambda: master.info()["slave0"]["state"] == "online", "the replica")
         for name, value in mind.items():
             master.command("CONFIG", "SET", name, value)
         yield Pair(
@@ -103,6 +110,7 @@ def redis(lag: bool = False, **options: Any) -> Iterator[Pair]:
             partial(setattr, line, "blackhole", True),
             master.kill,
             partial(replica.command, "REPLICAOF", "NO", "ONE"),
+            partial(replica.command, "ZCARD", "statekeep:i"),
         )
 
 
@@ -119,7 +127,7 @@ def postgres(synchronous: bool) -> Iterator[Pair]:
             primary.reload()
         state = [["quorum" if synchronous else "async"]]
         ask = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'"
-        postgres_eventually(lambda: primary.sql(ask) == state, "replication")
+        until(NOT_YET, lambda: primary.sql(ask) == state, "replication")
         where = {"host": "127.0.0.1", "minimum_idle": 0}
         yield Pair(
             {"postgres": {**where, "port": primary.port}},
@@ -127,6 +135,7 @@ def postgres(synchronous: bool) -> Iterator[Pair]:
             partial(setattr, line, "blackhole", True),
             primary.kill,
             standby.promote,
+            lambda: int(standby.sql(COUNT)[0][0]),
         )
 
 
@@ -156,13 +165,14 @@ def mysql(semi_synchronous: bool) -> Iterator[Pair]:
             partial(setattr, pair.line, "blackhole", True),
             pair.primary.kill,
             partial(promote, pair.replica),
+            lambda: int(pair.replica.sql(COUNT)[0][0]),
         )
 
 
 def promote(replica: MysqlProcess) -> None:
     """The page's statements."""
     for statement in statements("high-availability", "mysql-promote"):
-        mysql_eventually(lambda s=statement: replica.sql(s) == [], statement)
+        until(NOT_YET, lambda s=statement: replica.sql(s) == [], statement)
 
 
 DRILLS: dict[str, Callable[[], Loss]] = {
