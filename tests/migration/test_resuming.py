@@ -74,7 +74,7 @@ def check_killed(
 
 
 def test_a_copy_killed_at_random_goes_on(fresh: Fresh, opened: Open, tmp_path: Path) -> None:
-    """Three times; nothing is lost, nothing is there twice, what was claimed is held by the same."""
+    """Three times; nothing is lost, nothing is there twice, what was claimed is still held."""
     check_killed(fresh, opened, tmp_path, ("sqlite", "redis"), 2500, 3)
 
 
