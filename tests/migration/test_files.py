@@ -157,9 +157,9 @@ def test_a_stream_that_cannot_be_read_twice_is_imported_whole(memories: Pair) ->
 
 
 def test_large_values_and_sets_go_through_a_file(memories: Pair) -> None:
-    """A value of the largest size, and a set of several pages."""
+    """A value of many blocks' size, and a set of several pages."""
     source, target = memories
-    source.values.put("large", bytes(20 * 2**20))
+    source.values.put("large", bytes(5 * 2**20))
     source.values.put("small", b"")
     source.sets.add("set", *(b"%d" % number for number in range(9000)))
     file = io.BytesIO(exported(source))

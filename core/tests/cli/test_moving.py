@@ -59,6 +59,16 @@ def test_migrate_copies_and_verifies(run: Any, stored: None, elsewhere: Path) ->
     assert list(elsewhere.glob("*.json")) == []
 
 
+def test_both_stores_may_be_named_in_the_environment(
+    run: Any, stored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody but the user sees a password."""
+    monkeypatch.setenv("STATEKEEP_FROM", A)
+    monkeypatch.setenv("STATEKEEP_TO", B)
+    assert run("migrate").code == 0
+    assert run("verify").code == 0
+
+
 def test_verify_lists_what_differs(run: Any, stored: None) -> None:
     """A line for each, exit code 1; in JSON with the versions, and a summary at the end."""
     run("migrate", *BOTH)

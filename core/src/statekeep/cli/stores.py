@@ -40,13 +40,22 @@ runs: they say how it is reached."""
 From = Annotated[
     str,
     typer.Option(
-        "--from", metavar="FILE|URL", help="The source: a config file or URL.", show_default=False
+        "--from",
+        metavar="FILE|URL",
+        envvar="STATEKEEP_FROM",
+        help="The source: a config file or URL.",
+        show_default=False,
     ),
 ]
 To = Annotated[
     str,
     typer.Option(
-        "--to", metavar="FILE|URL", help="The target: a config file or URL.", show_default=False
+        "--to",
+        metavar="FILE|URL",
+        envvar="STATEKEEP_TO",
+        help="The target: a config file or URL. Where one holds a password, name it in the "
+        "environment: others see the arguments.",
+        show_default=False,
     ),
 ]
 Prefix = Annotated[
