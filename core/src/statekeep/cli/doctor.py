@@ -152,6 +152,7 @@ def _plugins() -> Iterator[Finding]:
 def _reachable(config: StorageConfig, seconds: float) -> Generator[Finding, None, bool]:
     """The way to each server; whether logging in can be tried."""
     from statekeep.cli.reaching import answers, reached
+    from statekeep.cli.recognizing import recognized
     from statekeep.errors import StorageError
     from statekeep.examining import problem
     from statekeep.registry import default_registry
@@ -166,7 +167,7 @@ def _reachable(config: StorageConfig, seconds: float) -> Generator[Finding, None
     any_answers = not servers
     for server in servers:
         found: list[Finding] = []
-        for finding in reached(server, seconds):
+        for finding in reached(server, seconds, lambda each: recognized(each, registry, seconds)):
             found.append(finding)
             yield finding
         any_answers = any_answers or answers(found)
