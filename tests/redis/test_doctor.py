@@ -19,7 +19,9 @@ from statekeep_redis.backend import RedisBackend
 
 from tests.examination import Examined, examine, innermost
 from tests.redis.test_access import LEAST
+from tests.servers.certificates import Certificates
 from tests.servers.doctor import doctor
+from tests.servers.ports import free_ports
 from tests.servers.redis import RedisCluster, RedisProcess, SentinelGroup, eventually
 
 PROBLEM, ADVICE, UNKNOWN = Severity.PROBLEM, Severity.ADVICE, Severity.UNKNOWN
@@ -350,3 +352,24 @@ def test_a_server_that_tells_little() -> None:
     told = settings.Told(where="", info=old, config=settings.Said(), others=False)
     looks = settings.looks(told, RedisConfig(host="h"), pool_open=0)
     assert Examined(examining.examined(looks), checks.CHECKS).one("version", PROBLEM)
+
+
+def test_a_server_of_another_kind(sick: RedisProcess, pem: Certificates) -> None:
+    """Its silence is told from that of a frozen one: what it is, is tried out."""
+    for backend in ("postgres", "mysql"):
+        ran = doctor(backend, "--timeout", "300ms", host="127.0.0.1", port=sick.port)
+        assert "answers as redis" in ran.one("protocol")["found"]
+    wrapped = doctor("redis", "--timeout", "1s", host="127.0.0.1", port=sick.port, ssl=True)
+    assert "answers as redis" in wrapped.problems[0]["found"]
+    (port,) = free_ports()
+    options = {"port": "0", "tls-port": str(port), "tls-cert-file": str(pem.cert),
+               "tls-key-file": str(pem.key), "tls-ca-cert-file": str(pem.ca),
+               "tls-auth-clients": "no", **HEALTHY}  # fmt: skip
+    connect = {"ssl": True, "ssl_ca_certs": str(pem.ca)}
+    with RedisProcess(options, port=port, connect=connect):
+        plain = doctor("redis", "--timeout", "1s", host="127.0.0.1", port=port)
+        assert "answers as redis over TLS" in plain.one("protocol")["found"]
+        given = {"host": "127.0.0.1", "port": port, "ssl": True, "ssl_ca_file": str(pem.ca)}
+        ran = doctor("redis", **given)
+        assert "TLSv1.3" in ran.one("tls")["found"]
+        assert [each["check"] for each in ran.problems] == ["certificate"]  # it ends in two days

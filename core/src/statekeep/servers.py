@@ -91,3 +91,16 @@ class Server:
         except ValueError:
             return False
         return True
+
+    def connected(self, seconds: float) -> socket.socket:
+        """A connection with a time limit; raises `OSError` as the socket does."""
+        if self.socket_path is None:
+            return socket.create_connection((self.host, self.port), seconds)
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            found.settimeout(seconds)
+            found.connect(self.socket_path)
+        except BaseException:
+            found.close()
+            raise
+        return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,6 @@ from statekeep.cli.exits import NO, OK
 from statekeep.cli.output import Output
 
 if TYPE_CHECKING:
-    from statekeep.backend import Backend
     from statekeep.config import StorageConfig
     from statekeep.findings import Finding
 
@@ -29,9 +28,6 @@ MARKS = {"good": "ok", "advice": "advice", "problem": "PROBLEM", "unknown": "unk
 CHECKS = {
     "config": "whether the config can be used",
     "plugin": "whether the plugins it names are installed, whole, and of one version",
-    "login": "whether the store lets this user in",
-    "tables": "whether everything is there that `setup()` creates",
-    "answer": "whether the store goes on answering while it is examined",
 }
 
 
@@ -152,6 +148,7 @@ def _plugins() -> Iterator[Finding]:
 def _reachable(config: StorageConfig, seconds: float) -> Generator[Finding, None, bool]:
     """The way to each server; whether logging in can be tried."""
     from statekeep.cli.reaching import answers, reached
+    from statekeep.cli.recognizing import recognized
     from statekeep.errors import StorageError
     from statekeep.examining import problem
     from statekeep.registry import default_registry
@@ -166,7 +163,7 @@ def _reachable(config: StorageConfig, seconds: float) -> Generator[Finding, None
     any_answers = not servers
     for server in servers:
         found: list[Finding] = []
-        for finding in reached(server, seconds):
+        for finding in reached(server, seconds, lambda each: recognized(each, registry, seconds)):
             found.append(finding)
             yield finding
         any_answers = any_answers or answers(found)
@@ -174,13 +171,12 @@ def _reachable(config: StorageConfig, seconds: float) -> Generator[Finding, None
 
 
 def _inside(config: StorageConfig, seconds: float, rounds: int) -> Iterator[Finding]:
-    """What the store says once one is in."""
     from attrs import evolve
 
+    from statekeep.cli.entering import entered
     from statekeep.compose import assemble
     from statekeep.errors import StorageError
     from statekeep.examining import problem
-    from statekeep.findings import Severity
 
     try:
         backend = assemble(evolve(config, cache=None, observers=()))
@@ -188,80 +184,18 @@ def _inside(config: StorageConfig, seconds: float, rounds: int) -> Iterator[Find
         yield problem("plugin", str(error), "nothing is opened", _installing(error))
         return
     with closing(backend):
-        found: list[Finding] = []
-        for finding in _told("login", lambda: _entered(backend), seconds):
-            found.append(finding)
-            yield finding
-        refused = {each.found for each in found if each.check == "login" and each.meaning}
-        # A right that is missing may keep one out here, and the examination says which it is.
-        for finding in _told("answer", backend.examine, seconds):
-            if finding.found not in refused:
-                yield finding
-        if not any(each.severity is Severity.PROBLEM for each in found):
-            yield from _told("latency", lambda: _timed(backend, rounds), seconds)
-
-
-def _told(check: str, stage: Callable[[], Iterable[Finding]], seconds: float) -> Iterator[Finding]:
-    """What a stage finds; that the store fails or says nothing more is a finding, too."""
-    from statekeep.cli.patience import TooSlow, steps
-    from statekeep.errors import StorageError
-    from statekeep.examining import problem
-
-    try:
-        yield from steps(stage, seconds)
-    except TooSlow as error:
-        yield problem(
-            check,
-            str(error),
-            "the server is frozen or overloaded, or waits for a lock",
-            "look at its process and its load; for longer waits: statekeep doctor --timeout 1m",
-        )
-    except StorageError as error:
-        yield problem(check, str(error), "calls fail in the same way", _advised(error))
-
-
-def _entered(backend: Backend) -> Iterator[Finding]:
-    from statekeep.examining import good, problem
-
-    missing = list(backend.missing())
-    if not missing:
-        backend.ping()
-    yield good("login", "the store lets this user in")
-    if missing:
-        yield problem(
-            "tables",
-            f"missing: {', '.join(missing)}",
-            "nothing was ever stored there, or the config names another place",
-            "statekeep check --create",
-        )
-    else:
-        yield good("tables", "nothing is missing")
-
-
-def _timed(backend: Backend, rounds: int) -> Iterator[Finding]:
-    from statekeep.cli.capacity import judged
-    from statekeep.cli.probes import Probe
-    from statekeep.storage import Storage
-
-    backend.setup()
-    with Probe(Storage(backend)) as probe:
-        timings = list(probe.timings(rounds))
-    yield from judged(timings, backend.capabilities.max_connections)
-
-
-def _advised(error: Exception) -> str:
-    """Every error of statekeep has an entry under its class."""
-    return f"do what the message says; docs/troubleshooting.md has {type(error).__name__}"
+        yield from entered(backend, seconds, rounds)
 
 
 def checks() -> dict[str, dict[str, str]]:
     """Everything that `doctor` itself looks at, stage by stage, by the name that a finding has."""
     from statekeep import examining
-    from statekeep.cli import capacity, reaching
+    from statekeep.cli import capacity, entering, reaching
 
     return {
         "core": CHECKS,
         "way": reaching.CHECKS,
+        "store": entering.CHECKS,
         "calls": capacity.CHECKS,
         "records": examining.CHECKS,
     }

@@ -27,12 +27,18 @@ SOON_DAYS = 21
 VERY_SOON_DAYS = 3
 
 
-def reached(server: Server, seconds: float) -> Iterator[Finding]:
+Recognize = Callable[[Server], str | None]
+
+
+def reached(
+    server: Server, seconds: float, recognize: Recognize = lambda _: None
+) -> Iterator[Finding]:
     """Everything from the name to the certificate; ends where nothing more can be said.
 
     Args:
         server: where to go.
         seconds: how long each step may take.
+        recognize: says what else answers there.
     """
     if server.socket_path is None and not server.is_address:
         found = _looked_up(server, seconds)
@@ -40,13 +46,13 @@ def reached(server: Server, seconds: float) -> Iterator[Finding]:
         if found.remedy:
             return
     try:
-        connection = _connected(server, seconds)
+        connection = server.connected(seconds)
     except OSError as error:
         yield _unreachable(server, error, seconds)
         return
     with connection:
         yield good("port", f"{_what(server)} accepts connections")
-        yield from _talked(server, connection, seconds)
+        yield from _talked(server, connection, seconds, recognize)
 
 
 def answers(findings: Sequence[Finding]) -> bool:
@@ -68,19 +74,6 @@ def _looked_up(server: Server, seconds: float) -> Finding:
         )
     addresses = dict.fromkeys(str(address[0]) for *_, address in found)
     return good("name", f"{server.host} is {', '.join(addresses)}")
-
-
-def _connected(server: Server, seconds: float) -> socket.socket:
-    if server.socket_path is None:
-        return socket.create_connection((server.host, server.port), seconds)
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        found.settimeout(seconds)
-        found.connect(server.socket_path)
-    except BaseException:
-        found.close()
-        raise
-    return found
 
 
 def _unreachable(server: Server, error: OSError, seconds: float) -> Finding:
@@ -114,7 +107,9 @@ def _unreachable(server: Server, error: OSError, seconds: float) -> Finding:
     )
 
 
-def _talked(server: Server, connection: socket.socket, seconds: float) -> Iterator[Finding]:
+def _talked(
+    server: Server, connection: socket.socket, seconds: float, recognize: Recognize
+) -> Iterator[Finding]:
     try:
         tls = server.tls()
     except StorageError as error:
@@ -123,16 +118,23 @@ def _talked(server: Server, connection: socket.socket, seconds: float) -> Iterat
     try:
         hailed = within(lambda: server.hail(connection, tls), seconds)
     except ssl.SSLError as error:
-        yield _no_handshake(server, error)
+        yield _no_handshake(server, error, recognize)
     except (WrongProtocol, OSError, EOFError, TooSlow) as error:
-        yield _no_answer(server, error, seconds)
+        yield _no_answer(server, error, seconds, recognize(server))
     else:
         with hailed.socket:
             yield good("protocol", f"{_what(server)} answers as it should")
             yield from _encryption(server, hailed)
 
 
-def _no_answer(server: Server, error: Exception, seconds: float) -> Finding:
+def _no_answer(server: Server, error: Exception, seconds: float, recognized: str | None) -> Finding:
+    if recognized is not None:
+        return problem(
+            "protocol",
+            f"{_what(server)} answers as {recognized}",
+            "it is another server than the config says, or TLS is on at one side only",
+            "correct host and port, the backend's name, or the options of TLS",
+        )
     if isinstance(error, TimeoutError | TooSlow):
         return problem(
             "protocol",
@@ -148,7 +150,7 @@ def _no_answer(server: Server, error: Exception, seconds: float) -> Finding:
     )
 
 
-def _no_handshake(server: Server, error: ssl.SSLError) -> Finding:
+def _no_handshake(server: Server, error: ssl.SSLError, recognize: Recognize) -> Finding:
     if isinstance(error, ssl.SSLCertVerificationError):
         return problem(
             "certificate",
@@ -156,9 +158,11 @@ def _no_handshake(server: Server, error: ssl.SSLError) -> Finding:
             "its certificate is refused: of another authority, for another name, or not valid now",
             "name its authority's file in the config, correct the host, or renew the certificate",
         )
+    recognized = recognize(server)
     return problem(
         "tls",
-        f"{_what(server)}: {error.reason or error}",
+        f"{_what(server)}: {error.reason or error}"
+        + (f"; it answers as {recognized}" if recognized else ""),
         "the handshake fails: the port speaks no TLS, or wants a client certificate",
         "correct port and the options of TLS; then: "
         f"openssl s_client -connect {server.host}:{server.port}",

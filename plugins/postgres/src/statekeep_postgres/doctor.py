@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from statekeep import examining
-from statekeep.clock import MICROSECOND, now_micros
-from statekeep.examining import MOST_QUEUES, OVERDUE, Queue, advice, good, problem, unknown
+from statekeep.clock import now_micros
+from statekeep.examining import MOST_QUEUES, Queue, advice, good, problem, unknown
 from statekeep.findings import Finding
 from statekeep.usage import PoolStats
 
-from statekeep_postgres import creation, rights, settings
+from statekeep_postgres import catalog, creation, rights, settings
 from statekeep_postgres.config import PostgresConfig
 from statekeep_postgres.database import Database
 from statekeep_postgres.driver import Connection
-from statekeep_postgres.functions import NOW, STATEMENT_NOW
 from statekeep_postgres.names import Names, literal, quote
-from statekeep_postgres.wire import Statement
 
 CHECKS = {
     "version": "the server's version",
@@ -47,74 +45,6 @@ LONG = 300
 OLD_AGE = 1_500_000_000
 """Of the 2^31 transactions after which the server refuses writes; autovacuum begins at 2e8."""
 
-SETTINGS = Statement(
-    "SELECT name::text, setting FROM pg_settings WHERE name = ANY ($1)", ("text[]",),
-    ("text", "text"),
-)  # fmt: skip
-STATE = Statement(
-    """
-    SELECT pg_is_in_recovery(), current_user::text,
-        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
-        (SELECT coalesce(sum(numbackends), 0)::bigint FROM pg_stat_database),
-        (SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database())
-    """,
-    (),
-    ("bool", "text", "bool", "int8", "int4"),
-)
-STANDBYS = Statement(
-    """
-    SELECT application_name, coalesce(sync_state, ''), coalesce(state, ''),
-        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0)::bigint
-    FROM pg_stat_replication
-    """,
-    (),
-    ("text", "text", "text", "int8"),
-)
-SLOTS = Statement(
-    """
-    SELECT slot_name::text, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint
-    FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL
-    """,
-    (),
-    ("text", "int8"),
-)
-TRANSACTIONS = Statement(
-    """
-    SELECT pid, usename::text, extract(epoch FROM clock_timestamp() - xact_start)::bigint
-    FROM pg_stat_activity
-    WHERE xact_start <= clock_timestamp() - $1 * interval '1 second'
-        AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-    UNION ALL
-    SELECT 0, gid, extract(epoch FROM clock_timestamp() - prepared)::bigint
-    FROM pg_prepared_xacts WHERE prepared <= clock_timestamp() - $1 * interval '1 second'
-    ORDER BY 3 DESC
-    """,
-    ("int8",),
-    ("int4", "text", "int8"),
-)
-TABLES = Statement(
-    """
-    SELECT s.relname::text, s.n_live_tup, s.n_dead_tup, coalesce(s.last_autovacuum::text, 'never'),
-        coalesce('autovacuum_enabled=false' = ANY (c.reloptions), false)
-            OR coalesce('autovacuum_enabled=off' = ANY (c.reloptions), false)
-    FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
-    WHERE s.schemaname = $1 AND s.relname = ANY ($2) ORDER BY s.relname
-    """,
-    ("text", "text[]"),
-    ("text", "int8", "int8", "text", "bool"),
-)
-INDEXES = Statement(
-    """
-    SELECT x.relname::text, i.indisvalid AND i.indisready
-    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-    JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-    WHERE n.nspname = $1 AND t.relname = ANY ($2) ORDER BY x.relname
-    """,
-    ("text", "text[]"),
-    ("text", "bool"),
-)
-CLOCK = Statement(f"SELECT {NOW}", (), ("int8",))
-
 
 def examine(database: Database, names: Names, config: PostgresConfig) -> Iterator[Finding]:
     """See `Backend.examine`."""
@@ -136,10 +66,10 @@ class _Examination:
     ) -> None:
         self._connection, self._names, self._config = connection, names, config
         self._own = own.in_use + own.idle
-        self._standby, self._user, self._sees_all, self._in_use, self._age = connection.run(STATE)[
-            0
-        ]
-        self._settings = dict(connection.run(SETTINGS, settings.NAMES))
+        ((self._standby, self._user, self._sees_all, self._in_use, self._age),) = connection.run(
+            catalog.STATE
+        )
+        self._settings = dict(connection.run(catalog.SETTINGS, settings.NAMES))
 
     def findings(self) -> Iterator[Finding]:
         yield from settings.examined(self._settings, self._config)
@@ -184,7 +114,7 @@ class _Examination:
         wanted = self._settings["synchronous_standby_names"]
         if self._standby:
             return
-        standbys = self._connection.run(STANDBYS)
+        standbys = self._connection.run(catalog.STANDBYS)
         if standbys and not self._sees_all:
             yield unknown(
                 "replication", f"{len(standbys)} standbys, of which {self._user!r} sees no more",
@@ -217,7 +147,7 @@ class _Examination:
     def _slots(self) -> Iterator[Finding]:
         if self._standby:
             return
-        slots = self._connection.run(SLOTS)
+        slots = self._connection.run(catalog.SLOTS)
         for name, size in slots:
             if size > SLOT_BYTES:
                 yield problem(
@@ -230,7 +160,7 @@ class _Examination:
             yield good("slots", f"{len(slots)} slots without a reader keep little or nothing")
 
     def _transactions(self) -> Iterator[Finding]:
-        found = self._connection.run(TRANSACTIONS, LONG)
+        found = self._connection.run(catalog.TRANSACTIONS, LONG)
         for pid, who, seconds in found[: examining.SHOWN]:
             prepared = pid == 0
             ending = f"ROLLBACK PREPARED {literal(who)};" if prepared else (
@@ -253,7 +183,7 @@ class _Examination:
             yield good("long-transactions", f"none is open for longer than {LONG // 60} minutes")
 
     def _dead_rows(self) -> Iterator[Finding]:
-        tables = self._connection.run(TABLES, self._names.schema, list(self._names.tables))
+        tables = self._connection.run(catalog.TABLES, self._names.schema, list(self._names.tables))
         for table, live, dead, last, off in tables:
             if off:
                 yield problem(
@@ -276,7 +206,8 @@ class _Examination:
             )
 
     def _indexes(self) -> Iterator[Finding]:
-        indexes = self._connection.run(INDEXES, self._names.schema, list(self._names.tables))
+        ours = list(self._names.tables)
+        indexes = self._connection.run(catalog.INDEXES, self._names.schema, ours)
         broken = [name for name, valid in indexes if not valid]
         for name in broken:
             yield problem(
@@ -290,60 +221,22 @@ class _Examination:
 
     def _clock(self) -> Iterator[Finding]:
         before = now_micros()
-        ((server,),) = self._connection.run(CLOCK)
+        ((server,),) = self._connection.run(catalog.CLOCK)
         yield examining.clock(server, before, now_micros())
 
     def _there(self, table: str) -> bool:
-        return bool(self._connection.run(TABLES, self._names.schema, [table]))
+        return bool(self._connection.run(catalog.TABLES, self._names.schema, [table]))
 
     def _expired(self) -> Iterator[Finding]:
         most = examining.MANY_EXPIRED
         if self._there(self._names.key_value):
-            ((count,),) = self._connection.run(_expired(self._names, most))
+            ((count,),) = self._connection.run(catalog.expired(self._names, most))
             yield examining.expired(count, count < most)
 
     def _queues(self) -> Iterator[Finding]:
         if not self._there(self._names.deferred):
             return
-        rows = self._connection.run(_queues(self._names))
+        rows = self._connection.run(catalog.queues(self._names))
         found = [Queue.of(name, row) for name, *row in rows[:MOST_QUEUES]]
         more = len(rows) > MOST_QUEUES
         yield from examining.queues(found, now_micros(), examining.bounds(found, more))
-
-
-def _expired(names: Names, most: int) -> Statement:
-    return Statement(
-        f"SELECT count(*) FROM (SELECT 1 FROM {names.q(names.key_value)} "  # noqa: S608  # quoted
-        f"WHERE expires <= {STATEMENT_NOW} LIMIT {most}) AS x",
-        (),
-        ("int8",),
-    )
-
-
-def _queues(names: Names) -> Statement:
-    """The queues, found by one look into the primary key each, and their earliest messages."""
-    table = names.q(names.deferred)
-    late = f"visible <= {STATEMENT_NOW} - {OVERDUE // MICROSECOND}"
-    return Statement(
-        f"""
-        WITH RECURSIVE names (queue) AS (
-            (SELECT queue FROM {table} ORDER BY queue LIMIT 1)
-            UNION ALL
-            SELECT (SELECT t.queue FROM {table} AS t WHERE t.queue > names.queue
-                ORDER BY t.queue LIMIT 1)
-            FROM names WHERE names.queue IS NOT NULL
-        )
-        SELECT n.queue, m.* FROM
-            (SELECT queue FROM names WHERE queue IS NOT NULL LIMIT {MOST_QUEUES + 1}) AS n,
-            LATERAL (
-                SELECT count(*), count(*) FILTER (WHERE {late}),
-                    min(visible) FILTER (WHERE {late}),
-                    count(*) FILTER (WHERE {late} AND token <> ''),
-                    count(*) FILTER (WHERE attempt >= {examining.MANY_ATTEMPTS}), max(attempt)
-                FROM (SELECT visible, attempt, token FROM {table} AS t WHERE t.queue = n.queue
-                    ORDER BY visible, id LIMIT {examining.MOST_MESSAGES}) AS x
-            ) AS m
-        """,  # noqa: S608  # quoted names, numbers
-        (),
-        ("text", "int8", "int8", "int8", "int8", "int8", "int4"),
-    )
