@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from benchmarks import (
-    aio,
     caching,
     compression,
     embedded,
@@ -27,6 +26,7 @@ from benchmarks import (
     scale,
     servers,
 )
+from benchmarks.aio import stores as aio
 from benchmarks.harness import QUICK, Benchmark, Plan, Result, Workshop, run
 
 HERE = Path(__file__).parent
@@ -79,7 +79,9 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
     "aio": {
         "aio-redis": aio.redis_tasks,
         "aio-postgres": aio.postgres_tasks,
+        "aio-mysql": aio.mysql_tasks,
         "aio-sqlite": aio.sqlite_tasks,
+        "aio-memory": aio.memory_tasks,
     },
     "importing": {"importing": importing.importing},
 }
