@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from itertools import count, cycle
 
 from statekeep import Storage
 
 from benchmarks.growth.filling import QUEUE, SET, due, members_beside
 from benchmarks.growth.timing import Call
-from benchmarks.workload import SHORT, key
+from benchmarks.workload import SHORT, key, picks
 
 PICKS = 200_000
 """Of all keys, at random: more than any cache of a database holds the pages of."""
@@ -79,8 +80,12 @@ def _work(storage: Storage, keys: int) -> Call:
 
 
 def _names(keys: int) -> Iterator[str]:
-    source = random.Random(keys)
-    return cycle([key(source.randrange(keys)) for _ in range(PICKS)])
+    return cycle(_picked(keys))
+
+
+@cache
+def _picked(keys: int) -> list[str]:
+    return picks(keys, min(PICKS, 10 * keys))
 
 
 CALLS: Mapping[str, Callable[[Storage, int], Call]] = {

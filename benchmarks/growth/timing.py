@@ -19,6 +19,10 @@ BLOCK_SECONDS = 0.02
 """How long one storage is called before it is the other's turn."""
 
 
+FEWEST = 2
+"""Turns of each, whatever they take."""
+
+
 @frozen
 class Pace:
     """How long to measure, in seconds: calls that fill caches, and calls that count."""
@@ -56,7 +60,7 @@ def _alternate(few: Call, many: Call, pace: Pace) -> tuple[Timed, Timed]:
             _block(call, [], pace.warm_up)
         end = time.perf_counter() + pace.measured
         for turn in count():
-            if time.perf_counter() > end:
+            if turn >= FEWEST and time.perf_counter() > end:
                 break
             gc.collect()
             for call, taken in sides if turn % 2 else reversed(sides):
