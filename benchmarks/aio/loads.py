@@ -145,10 +145,12 @@ def _told(
 
     async def task(number: int, end: float) -> None:
         now = time.perf_counter()
-        while now < end:
+        while True:  # once at least, so that there is something to tell of
             await one(number, next(supply))
             before, now = now, time.perf_counter()
             taken.append(now - before)
+            if now >= end:
+                return
 
     async def run(length: float) -> None:
         end = time.perf_counter() + length
