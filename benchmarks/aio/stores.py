@@ -69,9 +69,9 @@ def redis_tasks(workshop: Workshop) -> Iterator[Comparison]:
         where: dict[str, Any] = {"host": "127.0.0.1", "port": server.port}
         theirs, watching = Redis(server.port), Watching(server.port)
         with arena(workshop, runner, "redis", {"redis": where}) as ours:
+            yield from ours.beside(theirs, reads=8, writes=5)
             put = Load("conditional put", ours.ours.write, watching.write, picks(), [100])
             yield from ours.compare(watching, [put])
-            yield from ours.beside(theirs, reads=8, writes=5)
             client = redis_asyncio.Redis(**where, decode_responses=True, max_connections=2000)
             yield from ours.beside_key_value(RedisStore(client=client))
             runner.run(client.aclose())
