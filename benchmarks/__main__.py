@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from benchmarks import (
-    aio,
     caching,
     choosing,
     compression,
@@ -30,7 +29,9 @@ from benchmarks import (
     servers,
     watching,
 )
+from benchmarks.aio import stores as aio
 from benchmarks.harness import QUICK, Benchmark, Plan, Result, Workshop, run
+from benchmarks.plots import pages as plots
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -82,7 +83,9 @@ GROUPS: dict[str, dict[str, Benchmark]] = {
     "aio": {
         "aio-redis": aio.redis_tasks,
         "aio-postgres": aio.postgres_tasks,
+        "aio-mysql": aio.mysql_tasks,
         "aio-sqlite": aio.sqlite_tasks,
+        "aio-memory": aio.memory_tasks,
     },
     "watching": {"watching": watching.watching},
     "choosing": {"choosing-latency": choosing.latency},
@@ -109,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.write_json(path, content)
     if options.markdown:
         report.write_markdown(options.markdown, content, results)
+        plots.write(options.markdown, content)
     missed = [result.name for result in results if result.met is False]
     console.print(f"{len(results)} comparisons, {len(missed)} bars missed; {path}", highlight=False)
     return 1 if missed and options.strict else 0
@@ -141,7 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     known = [*GROUPS, *(name for name in BENCHMARKS if name not in GROUPS)]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
     parser.add_argument("--json", type=Path, help="the file to write; benchmarks/results/ without")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="writes the table into PAGE")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="PAGE", help="writes table and plots into PAGE"
+    )
     parser.add_argument("--quick", action="store_true", help="only shows that everything runs")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a bar is missed")
     return parser

@@ -49,6 +49,19 @@ class Bar:
 
 
 @frozen
+class Point:
+    """Where a result belongs in a chart: on the curve of each of its sides.
+
+    Attributes:
+        chart: its title, such as "redis get".
+        tasks: how many tasks called at once.
+    """
+
+    chart: str
+    tasks: int
+
+
+@frozen
 class Comparison:
     """Something to measure, alone or beside an alternative.
 
@@ -60,6 +73,7 @@ class Comparison:
         note: what else is to be said.
         size: bytes that a call works through, where that is what counts.
         long: rounds are long enough to hold what happens now and then, such as a checkpoint.
+        point: where it is plotted.
     """
 
     name: str
@@ -69,6 +83,7 @@ class Comparison:
     note: str = ""
     size: int | None = None
     long: bool = False
+    point: Point | None = None
 
 
 @frozen
@@ -95,6 +110,7 @@ class Result:
     bar: Bar | None
     note: str
     size: int | None = None
+    point: Point | None = None
 
     @property
     def speed(self) -> float | None:
@@ -227,7 +243,7 @@ def run(benchmark: str, function: Benchmark, workshop: Workshop) -> Iterator[Res
 def measure(benchmark: str, comparison: Comparison, plan: Plan) -> Result:
     """Measures one comparison."""
     sides = [comparison.ours] + ([comparison.theirs] if comparison.theirs else [])
-    with _no_collector():
+    with no_collector():
         seconds = plan.long_round_seconds if comparison.long else plan.round_seconds
         for side in sides:
             _warm_up(side, plan.warm_up)
@@ -250,6 +266,7 @@ def measure(benchmark: str, comparison: Comparison, plan: Plan) -> Result:
         comparison.bar,
         comparison.note,
         comparison.size,
+        comparison.point,
     )
 
 
@@ -272,7 +289,8 @@ def _count(side: Side, seconds: float) -> int:
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
+    """Collects garbage now, and none until the end."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from attrs import asdict
 from rich.table import Table
 
 from benchmarks.harness import Result, Timing
 from benchmarks.machine import machine, versions
 
-MARK = re.compile(r"(<!-- results -->\n).*?(<!-- end -->)", re.DOTALL)
 HEAD = ("what", "ours", "beside it", "ratio", "spread", "bar", "met")
 
 
@@ -49,12 +49,21 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_markdown(path: Path, content: dict[str, Any], results: Sequence[Result]) -> None:
-    """Replaces what stands between the two marker comments of a page."""
-    page = path.read_text()
-    if not MARK.search(page):
-        raise SystemExit(f"{path} lacks the comments <!-- results --> and <!-- end -->")
-    text = _markdown(content, results)
-    path.write_text(MARK.sub(lambda mark: f"{mark[1]}{text}{mark[2]}", page))
+    """Replaces the table of a page."""
+    path.write_text(replaced(path, "results", _markdown(content, results)))
+
+
+def replaced(page: Path, name: str, text: str) -> str:
+    """A page with other text between `<!-- NAME -->` and the next `<!-- end -->`.
+
+    Raises:
+        SystemExit: the page lacks them.
+    """
+    mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    made, count = mark.subn(lambda found: f"{found[1]}{text}{found[2]}", page.read_text())
+    if not count:
+        raise SystemExit(f"{page} lacks the comments <!-- {name} --> and <!-- end -->")
+    return made
 
 
 def _markdown(content: dict[str, Any], results: Sequence[Result]) -> str:
@@ -86,10 +95,11 @@ def _name(result: Result) -> str:
 
 
 def _side(timing: Timing | None) -> str:
-    return "" if timing is None else f"{_time(timing.median)} {timing.label}"
+    return "" if timing is None else f"{duration(timing.median)} {timing.label}"
 
 
-def _time(micros: float) -> str:
+def duration(micros: float) -> str:
+    """So many µs, or as ms."""
     return f"{micros / 1000:.3g} ms" if micros >= 1000 else f"{micros:.3g} µs"
 
 
@@ -112,6 +122,7 @@ def _plain(result: Result) -> dict[str, Any]:
         "met": result.met,
         "note": result.note,
         "mb_per_second": result.speed,
+        "point": None if result.point is None else asdict(result.point),
     }
 
 

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.xdist_group("benchmarks")  # one run for all of them
 def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("benchmarks")
     page = folder / "page.md"
-    page.write_text("before\n<!-- results -->\nold\n<!-- end -->\nafter\n")
+    page.write_text(
+        "before\n<!-- plots -->\n<!-- end -->\n<!-- results -->\nold\n<!-- end -->\nafter\n"
+    )
     arguments = ["--quick", "--json", str(folder / "run.json"), "--markdown", str(page)]
     assert main(arguments) == 0
     return json.loads((folder / "run.json").read_text()) | {"page": page.read_text()}
@@ -30,7 +32,7 @@ def test_every_benchmark_is_there(document: Any) -> None:
     """Each benchmark has at least one comparison, and no two have one name."""
     names = [each["name"] for each in document["results"]]
     found = {each["benchmark"] for each in document["results"]}
-    need_servers = {*GROUPS["servers"], "aio-postgres"}
+    need_servers = {*GROUPS["servers"], "aio-postgres", "aio-mysql"}
     assert found | need_servers == set(BENCHMARKS)
     assert len(names) == len(set(names))
 
@@ -52,7 +54,8 @@ def test_the_shape_of_a_result(document: Any) -> None:
 def test_the_page_gets_the_table(document: Any) -> None:
     """What stands between the marks is replaced, what stands around them stays."""
     page = document["page"]
-    assert page.startswith("before\n<!-- results -->\n")
+    assert page.startswith("before\n<!-- plots -->\n### redis\n")
+    assert "\n<!-- end -->\n<!-- results -->\nRun of" in page
     assert page.endswith("<!-- end -->\nafter\n")
     assert "old" not in page
     assert "| sqlite get |" in page
