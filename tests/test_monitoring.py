@@ -203,6 +203,14 @@ def test_every_alert_is_explained_on_the_page() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
 
 
+def test_every_operation_is_on_the_page() -> None:
+    """They are the values of a label, and of an attribute."""
+    (section,) = re.findall(
+        r"^`operation` is what was called:.*?\n\n", PAGE, re.MULTILINE | re.DOTALL
+    )
+    assert {*READS, *WRITES} <= set(re.findall(r"`(\w+)`", section))
+
+
 def test_every_name_of_opentelemetry_is_on_the_page() -> None:
     """With its kind; and the page has no other."""
     rows = re.findall(

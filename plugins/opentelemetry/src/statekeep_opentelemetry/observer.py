@@ -12,7 +12,7 @@ from statekeep_opentelemetry.config import OpenTelemetryConfig
 from statekeep_opentelemetry.conventions import NAME, SCHEMA, VERSION, attributes_of, label_of
 from statekeep_opentelemetry.instruments import Instruments, Source, instruments_of
 
-BATCHES = frozenset({"get_many", "members_many", "transaction", "batch"})
+BATCHES = frozenset({"get_many", "members_many", "messages_many", "transaction", "batch"})
 """Operations whose records are what was asked for or sent: a batch of that size."""
 
 ANSWERS = frozenset({"claim", "page", "scan"})
