@@ -70,8 +70,11 @@ class Comparison:
     def _kind(self, kind: RecordKind, pool: Executor) -> Iterator[Difference]:
         sets: list[str] = []
 
+        met = [0, 0]
+
         def differ(ours: Item, theirs: Item) -> bool:
-            self.tally.add(kind, Count(records=1, bytes=size_of(ours)))
+            met[0] += 1
+            met[1] += size_of(ours)
             if isinstance(ours, KeySetRecord):
                 sets.append(ours.key)
             return bool(differing(ours, theirs))
@@ -81,6 +84,8 @@ class Comparison:
         for names in matching.suspects(pool):
             yield from self._confirmed(kind, names)
             yield from self._sets(sets, pool)
+            self.tally.add(kind, Count(records=met[0], bytes=met[1]))
+            met[:] = [0, 0]
             self.watch(Progress("verify", self.tally.counts))
 
     def _pages(self, side: Backend, kind: RecordKind) -> Iterator[Sequence[tuple[Any, Item]]]:

@@ -20,6 +20,9 @@ from statekeep.model import DeferredMessage, Entry, KeyValueRecord, RecordKind
 FORMAT = "statekeep-export"
 VERSION = 1
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
 
 class Malformed(Exception):
     """A line is not one of this format; the message says why."""
@@ -125,7 +128,7 @@ def parse(line: bytes) -> Line:
         Malformed: it is none of this format, or none that this release knows.
     """
     try:
-        found = json.loads(line)
+        found = _decode(line.decode("ascii"))
         if not isinstance(found, dict):
             raise Malformed("is no JSON object")
         return _parsed(found)
@@ -205,4 +208,4 @@ def _text(data: bytes) -> str:
 
 
 def _line(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+    return _encode(content).encode("ascii") + b"\n"

@@ -20,7 +20,7 @@ from statekeep.migration.patience import DEFAULT_PATIENCE, Patience
 from statekeep.migration.pipeline import pipeline
 from statekeep.migration.progress import Count, Counter, Progress, Tally, Watch, unwatched
 from statekeep.migration.reading import BATCH
-from statekeep.migration.selection import Item, described, kind_of
+from statekeep.migration.selection import Item, described, kind_of, size_of
 from statekeep.migration.writing import OnConflict, Writer, conflict
 from statekeep.model import RecordKind
 
@@ -125,6 +125,6 @@ def _pieces(export: ExportFile) -> Iterator[_Piece]:
     for block in export.blocks():
         for kind, group in groupby(block, kind_of):
             for items in lookup.pieces(list(group), BATCH):
-                counts = [counter.add(item) for item in items]
-                sets = sum(count.records for count in counts) if kind is RecordKind.KEY_SET else 0
-                yield _Piece(kind, items, sum(count.bytes for count in counts), sets)
+                begun = sum(map(counter.add, items))
+                sets = begun if kind is RecordKind.KEY_SET else 0
+                yield _Piece(kind, items, sum(map(size_of, items)), sets)

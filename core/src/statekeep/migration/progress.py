@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import add
 from typing import TypeAlias
 
-from attrs import asdict, field, frozen, mutable
+from attrs import astuple, field, frozen, mutable
 
 from statekeep.migration.selection import Item, SetMembers, kind_of, size_of
 from statekeep.model import RecordKind
@@ -34,8 +35,7 @@ class Count:
     deleted: int = 0
 
     def __add__(self, other: Count) -> Count:
-        ours, theirs = asdict(self), asdict(other)
-        return Count(**{name: ours[name] + theirs[name] for name in ours})
+        return Count(*map(add, astuple(self), astuple(other)))
 
 
 @mutable
@@ -62,24 +62,26 @@ class Tally:
 
 @mutable
 class Counter:
-    """Counts records that come one after another, sets as members.
+    """Counts records that come one after another, sets as members."""
 
-    Attributes:
-        tally: what came.
-    """
-
-    tally: Tally = field(factory=Tally)
+    _numbers: dict[RecordKind, list[int]] = field(factory=dict, init=False)
     _set: str | None = field(default=None, init=False)
 
-    def add(self, item: Item) -> Count:
-        """Counts one more; pieces of a set that follow each other are one record."""
-        begins = True
+    def add(self, item: Item) -> bool:
+        """Counts one more; whether it begins a record: pieces of a set follow each other."""
+        begins, members = True, 0
         if isinstance(item, SetMembers):
-            begins, self._set = item.key != self._set, item.key
-        members = len(item.members) if isinstance(item, SetMembers) else 0
-        count = Count(records=int(begins), members=members, bytes=size_of(item))
-        self.tally.add(kind_of(item), count)
-        return count
+            begins, members, self._set = item.key != self._set, len(item.members), item.key
+        numbers = self._numbers.setdefault(kind_of(item), [0, 0, 0])
+        numbers[0] += begins
+        numbers[1] += members
+        numbers[2] += size_of(item)
+        return begins
+
+    @property
+    def tally(self) -> Tally:
+        """What came."""
+        return Tally({kind: Count(*numbers) for kind, numbers in self._numbers.items()})
 
 
 @frozen
