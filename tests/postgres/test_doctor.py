@@ -291,6 +291,7 @@ def test_the_ways_in_which_nobody_answers(own: PostgresProcess, proxy: Proxy) ->
     assert time.monotonic() - begun < 20
 
 
+@pytest.mark.soak
 def test_a_server_that_hangs_in_the_middle(
     sick: PostgresProcess, opened: Open, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
