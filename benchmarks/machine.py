@@ -28,6 +28,9 @@ LIBRARIES = (
     "diskcache",
     "redis",
     "asyncpg",
+    "psycopg",
+    "psycopg-pool",
+    "asyncmy",
     "uvloop",
 )
 

@@ -33,7 +33,7 @@ def _put(storage: Storage, keys: int) -> Call:
 
 
 def _conditional(storage: Storage, keys: int) -> Call:
-    numbers = random.Random(-keys).sample(range(keys), min(SAMPLE, keys))
+    numbers = random.Random(SAMPLE).sample(range(keys), min(SAMPLE, keys))
     found = storage.values.get_many([key(number) for number in numbers])
     versions = {name: entry.version for name, entry in found.items()}
     names = cycle(versions)

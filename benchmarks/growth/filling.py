@@ -34,9 +34,9 @@ def members_beside(keys: int) -> int:
 
 @frozen
 class Filled:
-    """What it took to fill, in µs a record."""
+    """What it took to fill, in µs a record; None where nothing was added."""
 
-    value: float
+    value: float | None
     member: float | None
     message: float | None
 
@@ -45,7 +45,7 @@ def grow(storage: Storage, old: int, new: int) -> Filled:
     """Adds what is missing, in commits of ten thousand records; keys come in no order."""
     few, many = members_beside(old), members_beside(new)
     return Filled(
-        _timed(storage, _put, old, new) or 0.0,
+        _timed(storage, _put, old, new),
         _timed(storage, _add, few, many),
         _timed(storage, _schedule, few, many),
     )
