@@ -123,11 +123,13 @@ def added_up(texts: list[str]) -> Exported:
         labels.pop("storage", None)
         if name == "call_duration_seconds_bucket":
             buckets[operation][float(labels["le"])] += value
+        elif name == "task_wait_seconds_bucket":
+            buckets[f"task_{labels['kind']}"][float(labels["le"])] += value
         elif name == "errors_total":
             failed[operation] += value
         elif name == "conflicts_total":
             conflicts[operation] += value
-        elif not name.startswith("call_"):
+        elif not name.startswith(("call_", "task_")):
             numbers[name, *labels.values()] += value
     calls = {
         operation: Calls(dict(found), failed[operation], conflicts[operation])
