@@ -18,7 +18,7 @@ from statekeep_redis import doctor as checks
 from statekeep_redis.backend import RedisBackend
 
 from tests.examination import Examined, examine, innermost
-from tests.redis.test_access import LEAST
+from tests.operations import pages
 from tests.servers.certificates import Certificates
 from tests.servers.doctor import doctor
 from tests.servers.ports import free_ports
@@ -175,9 +175,10 @@ def test_a_right_that_is_missing_is_named(sick: RedisProcess, command: str) -> N
 
 
 def test_the_least_rights(sick: RedisProcess) -> None:
-    """What a user of the guide may not ask is unknown, names the right, and ends nothing."""
-    sick.command("ACL", "SETUSER", "least", "reset", "on", "nopass", *LEAST.split())
-    found = look(sick, username="least")
+    """What the application's user of docs/security.md may not ask is unknown, and ends nothing."""
+    (line,) = pages.commands("security", "redis-app")
+    sick.command(*line.split())
+    found = look(sick, username="app", password="app-secret")
     assert found.problems == []
     assert {each.check for each in found.of(UNKNOWN)} == {"server-info", "slowlog", "other-keys"}
     assert "+info" in found.one("server-info", UNKNOWN).remedy
