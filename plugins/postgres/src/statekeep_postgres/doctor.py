@@ -51,10 +51,6 @@ def examine(database: Database, names: Names, config: PostgresConfig) -> Iterato
     with database.connection_unless(creation.is_missing) as connection:
         if connection is None:
             return
-        if config.prepared_statements:
-            # These connections find a sequential scan too dear, so the server would compile a
-            # query over a catalog, for half a second. It is left so, which harms no call.
-            connection.script("SET jit = off")
         yield from _Examination(connection, names, config, database.pool.counters()).findings()
 
 

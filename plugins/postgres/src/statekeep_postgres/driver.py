@@ -301,6 +301,7 @@ class Dialer:
             "default_transaction_isolation": "read committed",
             "client_min_messages": "warning",  # see `_warned`
             "enable_seqscan": "off",  # a plan made while a table was small must do when it is large
+            "jit": "off",  # what a sequential scan is then said to cost would be worth compiling
         }
 
     def _socket(
