@@ -18,6 +18,7 @@ from statekeep.migration.differences import Difference
 from statekeep.migration.exporting import export
 from statekeep.migration.files import ExportFile
 from statekeep.migration.following import follow
+from statekeep.migration.format import Header
 from statekeep.migration.importing import check_file, import_
 from statekeep.migration.progress import Count, Progress, Tally, Watch
 from statekeep.migration.selection import EVERYTHING, Selection, SetMembers
@@ -33,6 +34,7 @@ __all__ = [
     "DamagedFile",
     "Difference",
     "ExportFile",
+    "Header",
     "OnConflict",
     "Pair",
     "Progress",

@@ -17,7 +17,7 @@ from statekeep.model import (
     Outcome,
     Remove,
     Restore,
-    Transaction,
+    with_operations,
 )
 
 TOGETHER = 100
@@ -45,7 +45,7 @@ class Refused:
 
 
 def commit(target: Backend, operations: Sequence[Operation], patience: Patience) -> None:
-    """Applies operations without conditions, which may be applied twice.
+    """Applies operations without conditions, which may be applied twice; no two on one record.
 
     Raises:
         StorageError: the target refused one of them, which is named, or is away for too long.
@@ -76,7 +76,7 @@ def _send(
     refused: list[Refused] = []
 
     def attempt() -> None:
-        outcomes = target.commit([Transaction(group) for group in waiting])
+        outcomes = target.commit([with_operations(group) for group in waiting])
         answered = list(zip(waiting, outcomes, strict=True))
         for group, outcome in answered:
             if isinstance(outcome, Conflict):

@@ -69,7 +69,6 @@ class Comparison:
 
     def _kind(self, kind: RecordKind, pool: Executor) -> Iterator[Difference]:
         sets: list[str] = []
-
         met = [0, 0]
 
         def differ(ours: Item, theirs: Item) -> bool:

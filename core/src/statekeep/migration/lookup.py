@@ -10,7 +10,7 @@ from statekeep.model import DeferredMessage, KeyValueRecord
 
 T = TypeVar("T")
 
-AT_ONCE = 256
+AT_ONCE = 500
 """Names of one call: what they hold may be larger than what was read of them elsewhere."""
 
 
