@@ -14,10 +14,11 @@ import theine
 from attrs import frozen
 from cachebox import LFUCache, LRUCache
 from statekeep.cache import Cache
+from statekeep.layers.base import innermost
 from statekeep.registry import default_registry
 
 from benchmarks.embedded import open_sqlite
-from benchmarks.envelope import getter, innermost
+from benchmarks.envelope import getter
 from benchmarks.harness import Bar, Comparison, Side, Workshop, at_most, calls, faster
 from benchmarks.workload import KEYS, VALUE, fill, key, picks
 

@@ -10,6 +10,7 @@ import statekeep
 from statekeep import Backend, Put, Storage, Transaction, envelope
 from statekeep.backend import LARGE_VALUE_BYTES
 from statekeep.compressor import Compressor
+from statekeep.layers.base import innermost
 from statekeep.registry import default_registry
 
 from benchmarks.embedded import open_sqlite, putter
@@ -121,13 +122,6 @@ def _composed(what: str, storage: Storage) -> Iterator[Comparison]:
         Side("values.put", calls(putter(storage), picks())),
         Side("backend.commit", calls(commit, picks())),
     )
-
-
-def innermost(backend: Backend) -> Backend:
-    """The backend under all layers."""
-    while isinstance(inner := getattr(backend, "inner", None), Backend):
-        backend = inner
-    return backend
 
 
 def getter(backend: Backend) -> Callable[[str], object]:

@@ -19,9 +19,9 @@ import asyncmy
 import pymysql
 import statekeep
 from statekeep import Schedule, Storage, Transaction
+from statekeep.layers.base import innermost
 
 from benchmarks.embedded import hundreds, putter
-from benchmarks.envelope import innermost
 from benchmarks.harness import Comparison, Repeat, Side, Workshop, at_most, calls
 from benchmarks.machine import apart
 from benchmarks.peers import awaits

@@ -13,9 +13,10 @@ from typing import Any
 
 import statekeep
 from statekeep import Storage
+from statekeep.layers.base import innermost
 
 from benchmarks.caching import CACHED
-from benchmarks.envelope import getter, innermost
+from benchmarks.envelope import getter
 from benchmarks.harness import Comparison, Side, Workshop, calls, faster
 from benchmarks.workload import KEYS, fill, key, picks, state
 

@@ -12,6 +12,7 @@ from statekeep import Storage
 from statekeep.backend import Backend
 from statekeep.clock import from_micros
 from statekeep.findings import Finding, Severity
+from statekeep.layers import base as layers
 
 
 class Examined:
@@ -81,10 +82,7 @@ def told(found: Examined) -> None:
 
 def innermost(storage: Storage) -> Any:
     """A storage's backend, below all layers."""
-    backend: Any = storage.backend
-    while hasattr(backend, "inner"):
-        backend = backend.inner
-    return backend
+    return layers.innermost(storage.backend)
 
 
 def examine(backend: Backend) -> Examined:

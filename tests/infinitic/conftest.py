@@ -13,7 +13,7 @@ import pytest
 import statekeep
 from statekeep import Storage
 from statekeep.errors import Unsupported
-from statekeep.layers.base import Layer
+from statekeep.layers.base import innermost
 
 from tests.infinitic.deployments import (
     Deployment,
@@ -33,10 +33,7 @@ DATABASES = count(1)
 
 def source_of(storage: Storage) -> Any:
     """The source below the layers."""
-    backend: Any = storage.backend
-    while isinstance(backend, Layer):
-        backend = backend.inner
-    return backend
+    return innermost(storage.backend)
 
 
 def refuses_keys(storage: Storage, deployment: Deployment, *keys: str) -> None:

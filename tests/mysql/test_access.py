@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import statekeep
 from statekeep import AccessDenied, ConfigError, Unavailable
+from statekeep.layers.base import innermost
 
 from tests.mysql.conftest import Open
 from tests.mysql.opening import APP
@@ -32,10 +33,7 @@ def secure(pem: Certificates) -> Iterator[MysqlProcess]:
 
 def raw(storage: statekeep.Storage) -> Any:
     """The backend below all layers."""
-    backend: Any = storage.backend
-    while hasattr(backend, "inner"):
-        backend = backend.inner
-    return backend
+    return innermost(storage.backend)
 
 
 def ask(storage: statekeep.Storage, statement: str) -> Any:

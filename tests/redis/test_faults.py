@@ -383,10 +383,7 @@ def test_a_pool_with_a_bound(opened: Open, proxy: Proxy, prefix: str) -> None:
 
 def storage_pool(storage: Storage):  # type: ignore[no-untyped-def]
     """The pool's numbers without asking the server."""
-    backend = storage.backend
-    while hasattr(backend, "inner"):
-        backend = backend.inner
-    return backend._place.pool_stats()
+    return storage.usage().pool
 
 
 def test_a_pool_keeps_as_many_idle_as_it_should(

@@ -11,6 +11,7 @@ import pytest
 import statekeep_redis
 from statekeep import DeferredMessage, Entry, KeyValueRecord, Put, RecordKind, Restore, Transaction
 from statekeep.errors import VersionConflict
+from statekeep.layers.base import innermost
 from statekeep_redis.names import SLOTS, Names, slot
 from statekeep_redis.scripts import COMMIT
 
@@ -42,7 +43,7 @@ def test_the_keys_of_every_kind(server: RedisProcess, opened: Open, prefix: str)
 
 def test_value_and_version_are_one_key(server: RedisProcess, opened: Open, prefix: str) -> None:
     """Eight bytes of version, eight of expiry, the value; Redis expires the key itself."""
-    backend = opened(server, prefix=prefix).backend.inner  # type: ignore[attr-defined]
+    backend = innermost(opened(server, prefix=prefix).backend)
     (outcome,) = backend.commit([Transaction((Put("k", b"value", None, timedelta(hours=1)),))])
     stored = server.command("GET", prefix + "v:k")
     entry = backend.get_many(["k"])["k"]
@@ -246,7 +247,7 @@ def test_the_servers_limit_of_a_value(opened: Open) -> None:
     """proto-max-bulk-len is asked for, and a larger value never sent: the server would hang up."""
     with RedisProcess({"proto-max-bulk-len": "5mb"}) as server:
         storage = opened(server)
-        limit = storage.backend.inner.capabilities.max_value_bytes  # type: ignore[attr-defined]
+        limit = innermost(storage.backend).capabilities.max_value_bytes
         assert 4 * 2**20 < limit < 5 * 2**20
         storage.values.put("k", bytes(4 * 2**20))
         with pytest.raises(ValueError, match="at most"):

@@ -14,7 +14,7 @@ from attrs import frozen, mutable
 
 from statekeep.backend import Backend
 from statekeep.clock import MICROSECOND, now_micros, to_micros
-from statekeep.layers.base import Layer
+from statekeep.layers.base import innermost
 from statekeep.model import DeferredMessage, KeyValueRecord, Record, RecordKind
 
 PAGE = 1000
@@ -129,13 +129,6 @@ class _Depth:
     def told(self, queue: str, now: int) -> QueueDepth:
         oldest = None if self.first is None else (now - self.first) * MICROSECOND
         return QueueDepth(queue, self.messages, self.ready, self.held, self.bytes, oldest)
-
-
-def innermost(backend: Backend) -> Backend:
-    """The backend below all layers."""
-    while isinstance(backend, Layer):
-        backend = backend.inner
-    return backend
 
 
 def _records(backend: Backend, kind: RecordKind, prefix: str) -> Iterator[Record]:

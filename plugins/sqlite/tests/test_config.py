@@ -9,6 +9,7 @@ import pytest
 import statekeep
 from statekeep.config import load
 from statekeep.errors import ConfigError
+from statekeep.layers.base import innermost
 from statekeep.options import OptionError
 from statekeep_sqlite import SqliteConfig
 from statekeep_sqlite.backend import SqliteBackend
@@ -152,6 +153,6 @@ def test_a_file_mapped_into_memory(path: Path) -> None:
     with statekeep.open({"sqlite": {"path": str(path), "mmap_size": 2**20}}) as storage:
         storage.values.put("key", b"value")
         assert storage.values.get("key").value == b"value"
-        database = storage.backend.inner._database
+        database = innermost(storage.backend)._database
         for connection in database._alive:
             assert connection.execute("PRAGMA mmap_size").fetchone() == (2**20,)

@@ -106,3 +106,10 @@ class Layer(Backend):
     def close(self) -> None:
         """See `Backend.close`."""
         self.inner.close()
+
+
+def innermost(backend: Backend) -> Backend:
+    """The backend below all layers."""
+    while isinstance(backend, Layer):
+        backend = backend.inner
+    return backend

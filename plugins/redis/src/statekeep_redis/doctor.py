@@ -167,7 +167,7 @@ def _others(where: str, ask: Ask, prefix: bytes) -> Iterator[Finding]:
     yield advice(
         "other-keys",
         f"{where}{len(others)} of {len(keys)} keys looked at, such as {example!r}",
-        "another program shares memory, evictions and FLUSHDB with this state",
+        "another program shares memory, evictions and a flush with this state",
         "give the state a server, or at least a database, of its own",
     )
 
