@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.__main__ import RESULTS
 from benchmarks.growth import report
-from benchmarks.growth.run import Growth, measure
+from benchmarks.growth.run import Growth, Step, measure
 from benchmarks.growth.stores import STORES
 from benchmarks.growth.timing import Pace
 
@@ -29,10 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no store is called {', '.join(unknown)}")
     documents = [report.read_json(path) for path in options.of]
     if not documents:
-        stores = [_measured(store, options.most) for store in options.stores or STORES]
-        documents = [report.document(stores)]
         path = options.json or RESULTS / f"growth-{datetime.now():%Y%m%d-%H%M%S}.json"
-        report.write_json(path, documents[0])
+        documents = [_run(options.stores or list(STORES), options.most, path)]
     for store in chain.from_iterable(each.stores for each in documents):
         print(*report.table(store), sep="\n")
     if options.markdown:
@@ -40,16 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measured(store: str, most: int) -> Growth:
+def _run(stores: Sequence[str], most: int, path: Path) -> report.Document:
+    """Measures, and writes after each step: the last ones take long."""
+    numbers = [keys for keys in STEPS if keys <= max(most, STEPS[0])]
+    found: dict[str, tuple[Step, ...]] = {}
+    RESULTS.mkdir(exist_ok=True)  # rather than in /tmp, which may be memory
+    for store in stores:
+        with TemporaryDirectory(dir=RESULTS) as folder:
+            for step in measure(store, Path(folder), numbers, Pace(), _teller()):
+                found[store] = (*found.get(store, ()), step)
+                content = report.document([Growth(*each) for each in found.items()])
+                report.write_json(path, content)
+    return content
+
+
+def _teller() -> Callable[[str], None]:
     start = time.perf_counter()
 
     def tell(what: str) -> None:
         print(f"{time.perf_counter() - start:6.0f} s  {what}", file=sys.stderr, flush=True)
 
-    steps = [keys for keys in STEPS if keys <= max(most, STEPS[0])]
-    RESULTS.mkdir(exist_ok=True)  # rather than in /tmp, which may be memory
-    with TemporaryDirectory(dir=RESULTS) as folder:
-        return measure(store, Path(folder), steps, Pace(), tell)
+    return tell
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -43,8 +43,8 @@ class Growth:
 
 def measure(
     store: str, folder: Path, steps: Sequence[int], pace: Pace, tell: Callable[[str], None]
-) -> Growth:
-    """Lets a storage grow.
+) -> Iterator[Step]:
+    """Lets a storage grow, and gives what was measured at each step.
 
     Args:
         store: a name in `STORES`.
@@ -53,7 +53,6 @@ def measure(
         pace: how long to measure.
         tell: is told what is being done.
     """
-    taken: list[Step] = []
     with STORES[store](folder) as pair:
         grow(pair.few, 0, steps[0])
         for old, new in zip((0, *steps), steps, strict=False):
@@ -67,5 +66,4 @@ def measure(
                 compare(name, make(pair.few, steps[0]), make(pair.many, new), pace)
                 for name, make in CALLS.items()
             )
-            taken.append(Step(new, members_beside(new), filled, calls, everything))
-    return Growth(store, tuple(taken))
+            yield Step(new, members_beside(new), filled, calls, everything)
