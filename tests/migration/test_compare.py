@@ -105,16 +105,17 @@ def test_each_kind_of_difference_is_found_and_mended(alike: Pair, planted: str) 
 class Shuffled(Layer):
     """A backend that scans in an order of its own, and returns some records twice."""
 
-    def __init__(self, inner: Backend, seed: int) -> None:
+    def __init__(self, inner: Backend, seed: int, twice: int = 5) -> None:
         super().__init__(inner)
         self._seed = seed
+        self._twice = twice
 
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
     ) -> Page[Record]:
         records = list(self._all(kind, prefix))
         random.Random(self._seed).shuffle(records)
-        records += records[:5]
+        records += records[: self._twice]
         start = int(cursor or 0)
         end = start + max(limit // 100, 1)
         return Page(records[start:end], str(end) if end < len(records) else None)
@@ -159,6 +160,34 @@ def test_the_order_of_a_scan_does_not_matter(
     }
     migration.follow(first, second)
     assert snapshot(source, "") == snapshot(target, "")
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_sets_that_were_not_met_in_time_are_compared_too(
+    memories: Pair, way: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another order on each side, every set's members are compared, and each record once."""
+    monkeypatch.setattr(matching, "MOST_KEPT", 20)
+    source, target = memories
+    for number in range(300):
+        source.sets.add(f"s{number:03}", b"a", b"b")
+        source.values.put(f"k{number:03}", b"v")
+    migration.copy(source.backend, target.backend)
+    for number in range(0, 300, 10):
+        target.sets.remove(f"s{number:03}", b"a")
+        source.values.put(f"k{number:03}", b"newer")
+    sides = [Shuffled(source.backend, 1, twice=0), Shuffled(target.backend, 2, twice=0)][::way]
+    comparison = migration.compare(*sides)
+    found = sorted((each.kind.value, str(each.name), each.member) for each in comparison)
+    assert found == [
+        *(("key_set", f"s{number:03}", b"a") for number in range(0, 300, 10)),
+        *(("key_value", f"k{number:03}", None) for number in range(0, 300, 10)),
+    ]
+    counts = comparison.tally.counts
+    assert counts[RecordKind.KEY_VALUE].records == counts[RecordKind.KEY_SET].records == 300
+    if way > 0:
+        migration.follow(*sides)
+        assert snapshot(source, "") == snapshot(target, "")
 
 
 def test_a_record_that_changes_while_it_is_compared_is_no_difference(alike: Pair) -> None:

@@ -55,6 +55,26 @@ class Side(Generic[N, T]):
 
 
 @mutable
+class Suspects(Generic[N]):
+    """Names whose records must be looked up.
+
+    Attributes:
+        differing: both streams had the record, and it differed.
+        source: the source had it, and the target's was not met in time. So each record of the
+            source is met, or among these.
+        target: the target had it, and the source's was not met in time.
+    """
+
+    differing: list[N] = field(factory=list)
+    source: list[N] = field(factory=list)
+    target: list[N] = field(factory=list)
+
+    def full(self) -> bool:
+        """Whether there are enough to be looked up together."""
+        return max(map(len, (self.differing, self.source, self.target))) >= SUSPECTS
+
+
+@mutable
 class Matching(Generic[N, T]):
     """Two streams that are matched.
 
@@ -72,13 +92,13 @@ class Matching(Generic[N, T]):
     size: Callable[[T], int]
     met: int = 0
 
-    def suspects(self, pool: Executor) -> Iterator[Sequence[N]]:
+    def suspects(self, pool: Executor) -> Iterator[Suspects[N]]:
         """Names of records that differ, or that one side seems to lack; some after each page.
 
         Args:
             pool: where pages are read ahead, one of each side.
         """
-        suspected: list[N] = []
+        found: Suspects[N] = Suspects()
         self.source.read_ahead(pool)
         self.target.read_ahead(pool)
         while not (self.source.ended and self.target.ended):
@@ -89,14 +109,17 @@ class Matching(Generic[N, T]):
                 side.ahead = None
                 continue
             side.read_ahead(pool)
-            suspected += self._match(side, other, page)
-            suspected += self._overflow(side)
-            due = len(suspected) // SUSPECTS * SUSPECTS
-            yield suspected[:due]
-            del suspected[:due]
-        suspected += self.source.kept
-        suspected += self.target.kept
-        yield suspected
+            found.differing += self._match(side, other, page)
+            unmet = found.source if side is self.source else found.target
+            unmet += self._overflow(side)
+            if found.full():
+                yield found
+                found = Suspects()
+            else:
+                yield Suspects()  # nothing to look up, but a page of progress
+        found.source += self.source.kept
+        found.target += self.target.kept
+        yield found
 
     def _lagging(self) -> tuple[Side[N, T], Side[N, T]]:
         ours, theirs = self.source, self.target
