@@ -112,7 +112,7 @@ def migrate(
         with display(call.out.as_json, both.source, chosen) as shown, _resumable(file):
             tally, newer = Tally(), on_conflict is Conflicts.NEWER
             follows = newer and (file.resumed or not _is_empty(both))
-            if not follows or file.resumed:
+            if not follows or (file.resumed and file.fresh):
                 tally = migration.copy(
                     both.source,
                     both.target,
