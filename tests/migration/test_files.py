@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from statekeep import CorruptValue, InvalidArgument, RecordKind, Storage, migration
-from statekeep.migration import ARCHIVED, DamagedFile, Selection, blocks
+from statekeep.migration import ARCHIVED, DamagedFile, Selection, blocks, durable
 from statekeep.testing.support import snapshot
 
 from tests.migration import contents
@@ -207,6 +211,23 @@ def test_an_archive_deletes_what_it_holds_and_nothing_else(memories: Pair) -> No
     assert snapshot(target, "")[:2] == before[:2]
     archive(source, content)  # it may have been killed: again deletes no more
     assert set(dict(source.values.scan())) == {"k1", "k9"}
+
+
+def test_a_name_is_taken_once_also_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system of a USB stick: the file appears, or what is there stays."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "x"
+    for content in (b"first", b"second"):
+        with suppress(FileExistsError), durable.creating(path) as file:
+            file.write(content)
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_archive_of_a_damaged_or_foreign_file_deletes_nothing(memories: Pair) -> None:

@@ -126,7 +126,9 @@ def test_what_changed_in_the_source_before_a_resumption_is_no_conflict(
     source.values.put("k", b"old")
     source.deferred.schedule("q", "m", due=HOUR)
     path = tmp_path / "checkpoint.json"
-    Checkpoint(path, Pair("a", "b"), fresh=True).save()  # killed before the first portion was acknowledged
+    Checkpoint(
+        path, Pair("a", "b"), fresh=True
+    ).save()  # killed before the first portion was acknowledged
     migration.copy(source.backend, target.backend)
     source.values.put("k", b"new")
     source.deferred.schedule("q", "m", due=2 * HOUR)
