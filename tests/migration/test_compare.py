@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -11,16 +11,19 @@ from attrs import evolve
 from statekeep import (
     Backend,
     DeferredMessage,
+    Entry,
     KeyValueRecord,
     Page,
     Record,
     RecordKind,
     Restore,
     Storage,
+    Transaction,
     migration,
 )
 from statekeep.layers.base import Layer
 from statekeep.migration import matching
+from statekeep.model import Outcome
 from statekeep.testing.support import commit, snapshot
 
 from tests.migration import contents
@@ -188,6 +191,40 @@ def test_sets_that_were_not_met_in_time_are_compared_too(
     if way > 0:
         migration.follow(*sides)
         assert snapshot(source, "") == snapshot(target, "")
+
+
+def test_large_values_that_differ_are_read_again_a_few_at_a_time(memories: Pair) -> None:
+    """As many as 16 MiB hold of both sides; and `follow` writes them before it reads more."""
+    source, target = memories
+    for number in range(40):
+        source.values.put(f"k{number}", bytes(2**20))
+    migration.copy(source.backend, target.backend)
+    for number in range(40):
+        source.values.put(f"k{number}", bytes(2**20))
+    read: list[int] = []
+    waiting: list[int] = []
+
+    class Reading(Layer):
+        """Notes how many values one call reads."""
+
+        def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+            read.append(len(keys))
+            return super().get_many(keys)
+
+    class Writing(Layer):
+        """Notes how many values were read by the time that one is written."""
+
+        def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+            waiting.append(sum(read))
+            return super().commit(transactions)
+
+    found = migration.compare(Reading(source.backend), target.backend)
+    assert len(list(found)) == 40
+    assert max(read) <= 8
+    read.clear()
+    migration.follow(Reading(source.backend), Writing(target.backend))
+    assert waiting[0] <= 8
+    assert snapshot(source, "") == snapshot(target, "")
 
 
 def test_a_record_that_changes_while_it_is_compared_is_no_difference(alike: Pair) -> None:

@@ -185,11 +185,11 @@ def _compare(
     if out.as_json:
         out.rows(COLUMNS, map(_row, found))
         return found
-    listed: list[Difference] = []
+    listed: list[Row] = []
     for difference in found:
         if len(listed) < SHOWN:
-            listed.append(difference)
-    out.rows(COLUMNS, map(_row, listed))
+            listed.append(_row(difference))  # without its contents, which may be large
+    out.rows(COLUMNS, listed)
     if found.found > SHOWN:
         typer.echo(f"... and {found.found - SHOWN} more differences (--json: all)", err=True)
     return found

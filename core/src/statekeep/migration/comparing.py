@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -24,6 +24,9 @@ READERS = 8
 
 CONFIRMED_AT_ONCE = 64
 """Records that are read again together, from both sides."""
+
+CONFIRMED_BYTES = 16 * 2**20
+"""What these hold together, unless a single one has more."""
 
 
 @mutable
@@ -84,9 +87,10 @@ class Comparison:
         ours, theirs = (Side[Any, Item](self._pages(each, kind)) for each in self._sides)
         matching = Matching(ours, theirs, differ, size_of)
         for suspects in matching.suspects(pool):
-            yield from self._confirmed(kind, suspects.differing)
-            yield from self._confirmed(kind, suspects.source, meet)
-            for found in self._confirmed(kind, suspects.target):
+            sizes = suspects.sizes
+            yield from self._confirmed(kind, suspects.differing, sizes)
+            yield from self._confirmed(kind, suspects.source, sizes, meet)
+            for found in self._confirmed(kind, suspects.target, sizes):
                 if found.what == (EXTRA,):  # else the source's side had it, or it is just made
                     yield found
             yield from self._sets(sets, pool)
@@ -100,10 +104,14 @@ class Comparison:
             yield [(name_of(item), item) for item in portion.items]
 
     def _confirmed(
-        self, kind: RecordKind, names: Sequence[Any], meet: Callable[[Item], object] = size_of
+        self,
+        kind: RecordKind,
+        names: Sequence[Any],
+        sizes: Mapping[Any, int],
+        meet: Callable[[Item], object] = size_of,
     ) -> Iterator[Difference]:
         """What differs also when it is read again; `meet` is told what both have."""
-        for some in lookup.pieces(names, CONFIRMED_AT_ONCE):
+        for some in lookup.fitting(names, sizes, CONFIRMED_AT_ONCE, CONFIRMED_BYTES):
             ours, theirs = (self._read(each, kind, some) for each in self._sides)
             for name in some:
                 if name in ours and name in theirs:

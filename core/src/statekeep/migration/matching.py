@@ -63,11 +63,13 @@ class Suspects(Generic[N]):
         source: the source had it, and the target's was not met in time. So each record of the
             source is met, or among these.
         target: the target had it, and the source's was not met in time.
+        sizes: the bytes of what both may hold, of each name.
     """
 
     differing: list[N] = field(factory=list)
     source: list[N] = field(factory=list)
     target: list[N] = field(factory=list)
+    sizes: dict[N, int] = field(factory=dict)
 
     def full(self) -> bool:
         """Whether there are enough to be looked up together."""
@@ -109,16 +111,15 @@ class Matching(Generic[N, T]):
                 side.ahead = None
                 continue
             side.read_ahead(pool)
-            found.differing += self._match(side, other, page)
-            unmet = found.source if side is self.source else found.target
-            unmet += self._overflow(side)
+            self._match(side, other, page, found)
+            self._overflow(side, found)
             if found.full():
                 yield found
                 found = Suspects()
             else:
                 yield Suspects()  # nothing to look up, but a page of progress
-        found.source += self.source.kept
-        found.target += self.target.kept
+        self._overflow(self.source, found, most=0)
+        self._overflow(self.target, found, most=0)
         yield found
 
     def _lagging(self) -> tuple[Side[N, T], Side[N, T]]:
@@ -129,28 +130,32 @@ class Matching(Generic[N, T]):
             return ours, theirs
         return theirs, ours
 
-    def _match(self, side: Side[N, T], other: Side[N, T], page: Sequence[tuple[N, T]]) -> list[N]:
-        differing: list[N] = []
+    def _match(
+        self, side: Side[N, T], other: Side[N, T], page: Sequence[tuple[N, T]], found: Suspects[N]
+    ) -> None:
         for name, record in page:
             side.last = name
+            size = self.size(record)
             like = other.kept.pop(name, None)
             if like is None:
                 if name in side.kept:  # read twice
                     side.bytes -= self.size(side.kept[name])
                 side.kept[name] = record
-                side.bytes += self.size(record)
+                side.bytes += size
                 continue
             self.met += 1
             other.bytes -= self.size(like)
             if self.differ(record, like):
-                differing.append(name)
-        return differing
+                found.differing.append(name)
+                found.sizes[name] = size + self.size(like)
 
-    def _overflow(self, side: Side[N, T]) -> list[N]:
-        """The oldest, where too much waits."""
-        taken: list[N] = []
-        while len(side.kept) > MOST_KEPT or (side.bytes > MOST_KEPT_BYTES and len(side.kept) > 1):
+    def _overflow(self, side: Side[N, T], found: Suspects[N], most: int | None = None) -> None:
+        """Takes the oldest, where too much waits."""
+        unmet = found.source if side is self.source else found.target
+        most = MOST_KEPT if most is None else most
+        while len(side.kept) > most or (side.bytes > MOST_KEPT_BYTES and len(side.kept) > 1):
             name = next(iter(side.kept))
-            side.bytes -= self.size(side.kept.pop(name))
-            taken.append(name)
-        return taken
+            size = self.size(side.kept.pop(name))
+            side.bytes -= size
+            unmet.append(name)
+            found.sizes[name] = 2 * size
