@@ -7,15 +7,30 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from statekeep import CorruptValue, InvalidArgument, RecordKind, Storage, migration
-from statekeep.migration import ARCHIVED, DamagedFile, Selection, blocks, durable
+from attrs import evolve
+from statekeep import (
+    CorruptValue,
+    Entry,
+    InvalidArgument,
+    Page,
+    Record,
+    RecordKind,
+    Restore,
+    Storage,
+    Transaction,
+    migration,
+)
+from statekeep.layers.base import Layer
+from statekeep.migration import ARCHIVED, DamagedFile, OnConflict, Selection, blocks, durable
+from statekeep.model import Outcome
 from statekeep.testing.support import snapshot
 
 from tests.migration import contents
@@ -190,6 +205,40 @@ def test_since_selects_values_by_their_creation(memories: Pair) -> None:
 
 def archive(storage: Storage, content: bytes) -> migration.Archived:
     return migration.delete_exported(storage.backend, io.BytesIO(content))
+
+
+class Twice(Layer):
+    """A source that gives its values a second time, after they were written anew."""
+
+    def scan(self, kind: RecordKind, **more: Any) -> Page[Record]:
+        page = super().scan(kind, **more)
+        if kind is not RecordKind.KEY_VALUE:
+            return page
+        first = [evolve(each, entry=Entry(b"old", each.entry.version - 1)) for each in page.items]
+        return Page((*first, *page.items), page.cursor)
+
+
+@pytest.mark.parametrize("how", [OnConflict.FAIL, OnConflict.OVERWRITE])
+@pytest.mark.parametrize("number", [1, 900, 9000])
+def test_of_a_record_that_a_file_holds_twice_the_later_arrives(
+    memories: Pair, how: OnConflict, number: int
+) -> None:
+    """Near or far from each other, and however slow the writing of the first is."""
+    source, target = memories
+    source.values.put_many({f"k{each}": b"new" for each in range(number)})
+    content = exported(Storage(Twice(source.backend)), Selection("", ARCHIVED))
+
+    class Slow(Layer):
+        """What is old takes its time."""
+
+        def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+            first = transactions[0].operations[0]
+            if isinstance(first, Restore) and first.record.entry.value == b"old":
+                time.sleep(0.05)
+            return super().commit(transactions)
+
+    migration.import_(Slow(target.backend), io.BytesIO(content), on_conflict=how)
+    assert snapshot(target, "") == snapshot(source, "")
 
 
 def test_an_archive_deletes_what_it_holds_and_nothing_else(memories: Pair) -> None:
