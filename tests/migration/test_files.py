@@ -126,6 +126,13 @@ SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no version": (lambda content: _with({**VALUE, "version": 0}, content), "positive"),
     "a field missing": (lambda content: _with({"key": "x", "version": 1}, content), "lacks"),
     "no base64": (lambda content: _with({"set": "x", "members": ["?"]}, content), "format"),
+    "no members": (lambda content: _with({"set": "x", "members": []}, content), "members"),
+    "nested without end": (lambda content: gzip.compress(b"[" * 200_000 + b"\n"), "format"),
+    "a trailer of another kind": (
+        lambda content: packed([lines(content)[0]])
+        + packed([{**lines(content)[-1], "records": []}]),
+        "format",
+    ),
     "no time": (
         lambda content: _with(
             {"queue": "q", "id": "1", "due": "now", "visible": 1, "attempt": 0, "token": "",
