@@ -298,6 +298,14 @@ def test_archive_goes_on_only_with_a_file_of_what_it_was_told(
     assert run("--url", A, "set", "members", "s").code == 0
 
 
+def test_archive_writes_no_file_of_what_it_cannot_delete(run: Any, stored: None) -> None:
+    """A store that is read-only is refused first."""
+    Path("read.toml").write_text('[storage.sqlite]\npath = "a.db"\nread_only = true\n')
+    ran = run("--config", "read.toml", "archive", "x.gz", "--prefix", "k")
+    assert (ran.code, "read-only" in ran.err) == (2, True)
+    assert not Path("x.gz").exists()
+
+
 @pytest.mark.parametrize("command", [("export",), ("archive", "--prefix", "k")])
 def test_a_file_that_appears_meanwhile_stays(
     run: Any, stored: None, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ from statekeep.cli.listing import Kind
 from statekeep.cli.moving import PATIENCE, Patience, Workers, summary
 from statekeep.cli.progress import Display, display
 from statekeep.cli.stores import Kinds, Prefix, ready, selection
-from statekeep.migration import EVERYTHING, OnConflict, Selection, Tally
+from statekeep.migration import EVERYTHING, OnConflict, Selection, Tally, preflight
 from statekeep.migration.copying import WORKERS
 from statekeep.migration.durable import creating, replacing
 
@@ -125,6 +125,7 @@ def archive(
     if not resume:
         _check_free(file, "--resume")
     with _source(call, chosen) as (backend, shown):
+        preflight.check_writable(backend)
         if not resume:
             with creating(file) as stream:
                 _export(call, backend, stream, chosen, None, patience, shown)
