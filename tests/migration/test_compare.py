@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -11,16 +11,19 @@ from attrs import evolve
 from statekeep import (
     Backend,
     DeferredMessage,
+    Entry,
     KeyValueRecord,
     Page,
     Record,
     RecordKind,
     Restore,
     Storage,
+    Transaction,
     migration,
 )
 from statekeep.layers.base import Layer
 from statekeep.migration import matching
+from statekeep.model import Outcome
 from statekeep.testing.support import commit, snapshot
 
 from tests.migration import contents
@@ -105,16 +108,17 @@ def test_each_kind_of_difference_is_found_and_mended(alike: Pair, planted: str) 
 class Shuffled(Layer):
     """A backend that scans in an order of its own, and returns some records twice."""
 
-    def __init__(self, inner: Backend, seed: int) -> None:
+    def __init__(self, inner: Backend, seed: int, twice: int = 5) -> None:
         super().__init__(inner)
         self._seed = seed
+        self._twice = twice
 
     def scan(
         self, kind: RecordKind, *, prefix: str, limit: int, cursor: str | None
     ) -> Page[Record]:
         records = list(self._all(kind, prefix))
         random.Random(self._seed).shuffle(records)
-        records += records[:5]
+        records += records[: self._twice]
         start = int(cursor or 0)
         end = start + max(limit // 100, 1)
         return Page(records[start:end], str(end) if end < len(records) else None)
@@ -158,6 +162,68 @@ def test_the_order_of_a_scan_does_not_matter(
         *((RecordKind.KEY_SET, "big", b"%d" % number) for number in gone),
     }
     migration.follow(first, second)
+    assert snapshot(source, "") == snapshot(target, "")
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_sets_that_were_not_met_in_time_are_compared_too(
+    memories: Pair, way: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another order on each side, every set's members are compared, and each record once."""
+    monkeypatch.setattr(matching, "MOST_KEPT", 20)
+    source, target = memories
+    for number in range(300):
+        source.sets.add(f"s{number:03}", b"a", b"b")
+        source.values.put(f"k{number:03}", b"v")
+    migration.copy(source.backend, target.backend)
+    for number in range(0, 300, 10):
+        target.sets.remove(f"s{number:03}", b"a")
+        source.values.put(f"k{number:03}", b"newer")
+    sides = [Shuffled(source.backend, 1, twice=0), Shuffled(target.backend, 2, twice=0)][::way]
+    comparison = migration.compare(*sides)
+    found = sorted((each.kind.value, str(each.name), each.member) for each in comparison)
+    assert found == [
+        *(("key_set", f"s{number:03}", b"a") for number in range(0, 300, 10)),
+        *(("key_value", f"k{number:03}", None) for number in range(0, 300, 10)),
+    ]
+    counts = comparison.tally.counts
+    assert counts[RecordKind.KEY_VALUE].records == counts[RecordKind.KEY_SET].records == 300
+    if way > 0:
+        migration.follow(*sides)
+        assert snapshot(source, "") == snapshot(target, "")
+
+
+def test_large_values_that_differ_are_read_again_a_few_at_a_time(memories: Pair) -> None:
+    """As many as 16 MiB hold of both sides; and `follow` writes them before it reads more."""
+    source, target = memories
+    for number in range(40):
+        source.values.put(f"k{number}", bytes(2**20))
+    migration.copy(source.backend, target.backend)
+    for number in range(40):
+        source.values.put(f"k{number}", bytes(2**20))
+    read: list[int] = []
+    waiting: list[int] = []
+
+    class Reading(Layer):
+        """Notes how many values one call reads."""
+
+        def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+            read.append(len(keys))
+            return super().get_many(keys)
+
+    class Writing(Layer):
+        """Notes how many values were read by the time that one is written."""
+
+        def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+            waiting.append(sum(read))
+            return super().commit(transactions)
+
+    found = migration.compare(Reading(source.backend), target.backend)
+    assert len(list(found)) == 40
+    assert max(read) <= 8
+    read.clear()
+    migration.follow(Reading(source.backend), Writing(target.backend))
+    assert waiting[0] <= 8
     assert snapshot(source, "") == snapshot(target, "")
 
 

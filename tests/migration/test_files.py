@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from statekeep import CorruptValue, InvalidArgument, RecordKind, Storage, migration
-from statekeep.migration import ARCHIVED, DamagedFile, Selection, blocks
+from attrs import evolve
+from statekeep import (
+    CorruptValue,
+    Entry,
+    InvalidArgument,
+    Page,
+    Record,
+    RecordKind,
+    Restore,
+    Storage,
+    Transaction,
+    migration,
+)
+from statekeep.layers.base import Layer
+from statekeep.migration import ARCHIVED, DamagedFile, OnConflict, Selection, blocks, durable
+from statekeep.model import Outcome
 from statekeep.testing.support import snapshot
 
 from tests.migration import contents
@@ -107,6 +126,13 @@ SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no version": (lambda content: _with({**VALUE, "version": 0}, content), "positive"),
     "a field missing": (lambda content: _with({"key": "x", "version": 1}, content), "lacks"),
     "no base64": (lambda content: _with({"set": "x", "members": ["?"]}, content), "format"),
+    "no members": (lambda content: _with({"set": "x", "members": []}, content), "members"),
+    "nested without end": (lambda content: gzip.compress(b"[" * 200_000 + b"\n"), "format"),
+    "a trailer of another kind": (
+        lambda content: packed([lines(content)[0]])
+        + packed([{**lines(content)[-1], "records": []}]),
+        "format",
+    ),
     "no time": (
         lambda content: _with(
             {"queue": "q", "id": "1", "due": "now", "visible": 1, "attempt": 0, "token": "",
@@ -188,6 +214,40 @@ def archive(storage: Storage, content: bytes) -> migration.Archived:
     return migration.delete_exported(storage.backend, io.BytesIO(content))
 
 
+class Twice(Layer):
+    """A source that gives its values a second time, after they were written anew."""
+
+    def scan(self, kind: RecordKind, **more: Any) -> Page[Record]:
+        page = super().scan(kind, **more)
+        if kind is not RecordKind.KEY_VALUE:
+            return page
+        first = [evolve(each, entry=Entry(b"old", each.entry.version - 1)) for each in page.items]
+        return Page((*first, *page.items), page.cursor)
+
+
+@pytest.mark.parametrize("how", [OnConflict.FAIL, OnConflict.OVERWRITE])
+@pytest.mark.parametrize("number", [1, 900, 9000])
+def test_of_a_record_that_a_file_holds_twice_the_later_arrives(
+    memories: Pair, how: OnConflict, number: int
+) -> None:
+    """Near or far from each other, and however slow the writing of the first is."""
+    source, target = memories
+    source.values.put_many({f"k{each}": b"new" for each in range(number)})
+    content = exported(Storage(Twice(source.backend)), Selection("", ARCHIVED))
+
+    class Slow(Layer):
+        """What is old takes its time."""
+
+        def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
+            first = transactions[0].operations[0]
+            if isinstance(first, Restore) and first.record.entry.value == b"old":
+                time.sleep(0.05)
+            return super().commit(transactions)
+
+    migration.import_(Slow(target.backend), io.BytesIO(content), on_conflict=how)
+    assert snapshot(target, "") == snapshot(source, "")
+
+
 def test_an_archive_deletes_what_it_holds_and_nothing_else(memories: Pair) -> None:
     """Values that changed and members that were added since stay; the file restores the rest."""
     source, target = memories
@@ -207,6 +267,23 @@ def test_an_archive_deletes_what_it_holds_and_nothing_else(memories: Pair) -> No
     assert snapshot(target, "")[:2] == before[:2]
     archive(source, content)  # it may have been killed: again deletes no more
     assert set(dict(source.values.scan())) == {"k1", "k9"}
+
+
+def test_a_name_is_taken_once_also_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system of a USB stick: the file appears, or what is there stays."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "x"
+    for content in (b"first", b"second"):
+        with suppress(FileExistsError), durable.creating(path) as file:
+            file.write(content)
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_archive_of_a_damaged_or_foreign_file_deletes_nothing(memories: Pair) -> None:

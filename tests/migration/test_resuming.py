@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from statekeep import InvalidArgument, Storage, migration
-from statekeep.migration import Checkpoint, Pair, Progress, Selection
+from statekeep.migration import Checkpoint, OnConflict, Pair, Progress, Selection
 from statekeep.testing.support import snapshot
 
 from tests.migration import contents, mover
@@ -126,7 +126,9 @@ def test_what_changed_in_the_source_before_a_resumption_is_no_conflict(
     source.values.put("k", b"old")
     source.deferred.schedule("q", "m", due=HOUR)
     path = tmp_path / "checkpoint.json"
-    Checkpoint.at(path, Pair("a", "b")).save()  # killed before the first portion was acknowledged
+    Checkpoint(
+        path, Pair("a", "b"), fresh=True
+    ).save()  # killed before the first portion was acknowledged
     migration.copy(source.backend, target.backend)
     source.values.put("k", b"new")
     source.deferred.schedule("q", "m", due=2 * HOUR)
@@ -134,11 +136,46 @@ def test_what_changed_in_the_source_before_a_resumption_is_no_conflict(
     assert snapshot(target, "") == snapshot(source, "")
     for _ in range(2):
         target.values.put("k", b"of a worker at the target")
-    Checkpoint(path, Pair("a", "b")).save()
+    Checkpoint(path, Pair("a", "b"), fresh=True).save()
     with pytest.raises(migration.TargetConflict, match="'k'"):
         migration.copy(
             source.backend, target.backend, checkpoint=Checkpoint.at(path, Pair("a", "b"))
         )
+
+
+@pytest.mark.parametrize("first", [OnConflict.SKIP, OnConflict.OVERWRITE])
+def test_what_a_target_had_before_is_not_taken_for_the_copys_own(
+    memories: tuple[Storage, Storage], tmp_path: Path, first: OnConflict
+) -> None:
+    """Begun on a target with records, and gone on with as `FAIL`: they are a conflict, and stay."""
+    source, target = memories
+    target.values.put("k99", b"the target's, and older")
+    target.deferred.schedule("q", "m", due=HOUR, payload=b"the target's")
+    for number in range(100):
+        source.values.put(f"k{number:02}", b"source")
+    source.deferred.schedule("q", "m", due=HOUR, payload=b"source")
+    before = target.values.get("k99"), list(target.deferred.scan("q"))
+    path = tmp_path / "checkpoint.json"
+
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        migration.copy(
+            source.backend,
+            target.backend,
+            on_conflict=first,
+            checkpoint=Checkpoint.at(path, Pair("a", "b")),
+            batch=5,
+            workers=1,
+            watch=stop,
+        )
+    for _ in range(2):
+        checkpoint = Checkpoint.at(path, Pair("a", "b"))
+        assert checkpoint.resumed
+        with pytest.raises(migration.TargetConflict, match="'k99'"):
+            migration.copy(source.backend, target.backend, checkpoint=checkpoint)
+    assert (target.values.get("k99"), list(target.deferred.scan("q"))) == before
 
 
 def test_a_checkpoint_belongs_to_one_move(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import statekeep
+from statekeep import migration
 from statekeep.cli.progress import Display
 from statekeep.cli.stores import place
 from statekeep.config import load
@@ -276,11 +277,65 @@ def test_archive_exports_verifies_and_deletes(run: Any, stored: None) -> None:
     ran = run("archive", "x.gz", "--url", A, "--prefix", "m", "--resume")
     assert ran.code == 0
     assert run("--url", A, "get", "mortal").code == 1
-    assert run("export", "s.gz", "--url", A, "--kinds", "values,sets").code == 0
-    run("--url", A, "put", "k", "changed")
-    ran = run("archive", "s.gz", "--url", A, "--prefix", "k", "--resume", "--json")
-    assert (ran.code, ran.json["changed"]) == (1, ["k"])
+    assert run("archive", "s.gz", "--url", A, "--prefix", "s").code == 0
     assert run("--url", A, "set", "members", "s").code == 1
+    assert run("export", "k.gz", "--url", A, "--prefix", "k", "--kinds", "values").code == 0
+    run("--url", A, "put", "k", "changed")
+    ran = run("archive", "k.gz", "--url", A, "--prefix", "k", "--resume", "--json")
+    assert (ran.code, ran.json["changed"]) == (1, ["k"])
+
+
+@pytest.mark.parametrize("only", [("--prefix", "k"), ("--prefix", "s", "--kinds", "values")])
+def test_archive_goes_on_only_with_a_file_of_what_it_was_told(
+    run: Any, stored: None, only: tuple[str, ...]
+) -> None:
+    """A file that holds other keys or kinds too deletes none of them, nor of those meant."""
+    run("--url", A, "put", "s", "value")
+    assert run("export", "x.gz", "--url", A, "--kinds", "values,sets").code == 0
+    ran = run("archive", "x.gz", "--url", A, *only, "--resume")
+    assert (ran.code, "Nothing was deleted" in ran.err) == (2, True)
+    assert len(run("--url", A, "list").lines) == 3
+    assert run("--url", A, "set", "members", "s").code == 0
+
+
+def test_archive_writes_no_file_of_what_it_cannot_delete(run: Any, stored: None) -> None:
+    """A store that is read-only is refused first."""
+    Path("read.toml").write_text('[storage.sqlite]\npath = "a.db"\nread_only = true\n')
+    ran = run("--config", "read.toml", "archive", "x.gz", "--prefix", "k")
+    assert (ran.code, "read-only" in ran.err) == (2, True)
+    assert not Path("x.gz").exists()
+
+
+@pytest.mark.parametrize("command", [("export",), ("archive", "--prefix", "k")])
+def test_a_file_that_appears_meanwhile_stays(
+    run: Any, stored: None, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two at once with one file's name, the later fails: an archive deletes nothing then."""
+    export = migration.export
+
+    def meanwhile(*arguments: Any, **options: Any) -> migration.Tally:
+        tally = export(*arguments, **options)
+        Path("x.gz").write_bytes(b"of the first")
+        return tally
+
+    monkeypatch.setattr(migration, "export", meanwhile)
+    ran = run(*command, "x.gz", "--url", A)
+    assert (ran.code, ran.err.strip()) == (70, "statekeep: x.gz: File exists")
+    assert Path("x.gz").read_bytes() == b"of the first"
+    assert not list(Path().glob(".x.gz*"))
+    assert run("--url", A, "get", "k").code == 0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_import_reads_a_named_pipe(run: Any, stored: None, there: bool) -> None:
+    """As a shell's `<(...)` is one; also where the store is still to be made."""
+    assert run("export", "x.gz", "--url", A).code == 0
+    if there:
+        assert run("--url", B, "check", "--create").code == 0
+    os.mkfifo("pipe")
+    with subprocess.Popen(["sh", "-c", "cat x.gz >pipe"]):
+        assert run("import", "pipe", "--url", B).code == 0
+    assert run("verify", *BOTH).code == 0
 
 
 def test_progress_is_shown_with_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:

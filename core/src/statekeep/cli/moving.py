@@ -112,7 +112,7 @@ def migrate(
         with display(call.out.as_json, both.source, chosen) as shown, _resumable(file):
             tally, newer = Tally(), on_conflict is Conflicts.NEWER
             follows = newer and (file.resumed or not _is_empty(both))
-            if not follows or file.resumed:
+            if not follows or (file.resumed and file.fresh):
                 tally = migration.copy(
                     both.source,
                     both.target,
@@ -185,11 +185,11 @@ def _compare(
     if out.as_json:
         out.rows(COLUMNS, map(_row, found))
         return found
-    listed: list[Difference] = []
+    listed: list[Row] = []
     for difference in found:
         if len(listed) < SHOWN:
-            listed.append(difference)
-    out.rows(COLUMNS, map(_row, listed))
+            listed.append(_row(difference))  # without its contents, which may be large
+    out.rows(COLUMNS, listed)
     if found.found > SHOWN:
         typer.echo(f"... and {found.found - SHOWN} more differences (--json: all)", err=True)
     return found

@@ -21,9 +21,9 @@ from statekeep.cli.listing import Kind
 from statekeep.cli.moving import PATIENCE, Patience, Workers, summary
 from statekeep.cli.progress import Display, display
 from statekeep.cli.stores import Kinds, Prefix, ready, selection
-from statekeep.migration import EVERYTHING, OnConflict, Selection, Tally
+from statekeep.migration import EVERYTHING, OnConflict, Selection, Tally, preflight
 from statekeep.migration.copying import WORKERS
-from statekeep.migration.durable import replacing
+from statekeep.migration.durable import creating, replacing
 
 if TYPE_CHECKING:
     from statekeep.backend import Backend
@@ -56,7 +56,7 @@ def export(
     chosen = selection(prefix, (Kind.VALUES,) if since and kinds is None else kinds)
     if file != STANDARD:
         _check_free(file, "--force", force)
-    with _source(call, chosen) as (backend, shown), _writing(file) as stream:
+    with _source(call, chosen) as (backend, shown), _writing(file, force) as stream:
         tally = _export(call, backend, stream, chosen, since, patience, shown)
     if file != STANDARD:
         summary(call.out, tally, file=str(file), size=file.stat().st_size)
@@ -125,11 +125,14 @@ def archive(
     if not resume:
         _check_free(file, "--resume")
     with _source(call, chosen) as (backend, shown):
+        preflight.check_writable(backend)
         if not resume:
-            with replacing(file) as stream:
+            with creating(file) as stream:
                 _export(call, backend, stream, chosen, None, patience, shown)
         with _reading(file) as stream:
-            done = migration.delete_exported(backend, stream, patience=patience, watch=shown)
+            done = migration.delete_exported(
+                backend, stream, chosen, patience=patience, watch=shown
+            )
     summary(call.out, done.tally, file=str(file), size=file.stat().st_size, changed=done.kept)
     return NO if done.tally.total.kept else OK
 
@@ -168,9 +171,9 @@ def _check_free(file: Path, option: str, given: bool = False) -> None:
 
 
 @contextmanager
-def _writing(file: Path) -> Iterator[IO[bytes]]:
+def _writing(file: Path, force: bool) -> Iterator[IO[bytes]]:
     if file != STANDARD:
-        with replacing(file) as stream:
+        with (replacing if force else creating)(file) as stream:
             yield stream
         return
     if sys.stdout.isatty():
@@ -182,20 +185,28 @@ def _writing(file: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _reading(file: Path) -> Iterator[IO[bytes]]:
-    """The file, or all that stdin holds, to be read as often as it takes."""
+    """The file, or all that a pipe holds, to be read as often as it takes."""
     with ExitStack() as stack:
-        if file != STANDARD:
-            try:
-                yield stack.enter_context(file.open("rb"))
-            except (FileNotFoundError, IsADirectoryError) as error:
-                raise typer.BadParameter(f"{file}: {error.strerror}") from error
-            return
-        if sys.stdin is None:
-            raise typer.BadParameter("the export is to be read from stdin, which is closed")
-        spool = stack.enter_context(TemporaryFile())
-        shutil.copyfileobj(sys.stdin.buffer, spool)
-        spool.seek(0)
-        yield spool
+        stream = _standard_input() if file == STANDARD else stack.enter_context(_open(file))
+        if file == STANDARD or not stream.seekable():
+            spool = stack.enter_context(TemporaryFile())
+            shutil.copyfileobj(stream, spool)
+            spool.seek(0)
+            stream = spool
+        yield stream
+
+
+def _open(file: Path) -> IO[bytes]:
+    try:
+        return file.open("rb")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}") from error
+
+
+def _standard_input() -> IO[bytes]:
+    if sys.stdin is None:
+        raise typer.BadParameter("the export is to be read from stdin, which is closed")
+    return sys.stdin.buffer
 
 
 def add_to(app: typer.Typer) -> None:

@@ -16,7 +16,15 @@ from statekeep.migration.files import ExportFile
 from statekeep.migration.importing import check_file
 from statekeep.migration.patience import DEFAULT_PATIENCE, Patience
 from statekeep.migration.progress import Count, Progress, Tally, Watch, unwatched
-from statekeep.migration.selection import Item, SetMembers
+from statekeep.migration.selection import (
+    EVERYTHING,
+    Item,
+    Selection,
+    SetMembers,
+    described,
+    kind_of,
+    name_of,
+)
 from statekeep.model import Delete, KeyValueRecord, Operation, RecordKind, Remove
 
 ARCHIVED = (RecordKind.KEY_VALUE, RecordKind.KEY_SET)
@@ -43,6 +51,7 @@ class Archived:
 def delete_exported(
     source: Backend,
     file: IO[bytes],
+    selection: Selection = EVERYTHING,
     *,
     patience: timedelta = DEFAULT_PATIENCE,
     watch: Watch = unwatched,
@@ -56,6 +65,7 @@ def delete_exported(
     Args:
         source: `Storage.backend` of the storage that the export was made of.
         file: of `export`, read from its present position; it can be read twice.
+        selection: all that the file may hold; another record in it is an error.
         patience: how long the store may be away before it is an error.
         watch: is told how far it is.
 
@@ -63,7 +73,8 @@ def delete_exported(
         DamagedFile: the file is not whole; nothing was deleted.
         CorruptValue: a value in the file is not the one that the store has at that version;
             nothing was deleted.
-        InvalidArgument: the file holds messages; nothing was deleted.
+        InvalidArgument: the file holds messages, or what is not of the selection; nothing was
+            deleted.
         Unavailable, OutcomeUnknown: the store was away for too long; call it again.
     """
     preflight.check_writable(source)
@@ -72,6 +83,7 @@ def delete_exported(
         raise InvalidArgument("messages are not archived: export key-values and key-sets only")
     file.seek(start)
     for items in ExportFile(file).blocks():
+        _check_selected(items, selection)
         _compare(source, _values(items), waits)
     file.seek(start)
     export, archived = ExportFile(file), Archived()
@@ -80,6 +92,18 @@ def delete_exported(
         _remove_members(source, items, waits, archived)
         watch(Progress("delete", archived.tally.counts))
     return archived
+
+
+def _check_selected(items: Sequence[Item], selection: Selection) -> None:
+    for item in items:
+        key = name_of(item)
+        assert isinstance(key, str)  # messages were refused
+        if kind_of(item) not in selection.kinds or not key.startswith(selection.prefix):
+            raise InvalidArgument(
+                f"the file holds the {described(item)}, which is not among what was to be archived "
+                f"(prefix {selection.prefix!r}): is it the archive of another prefix? Nothing was "
+                "deleted"
+            )
 
 
 def _compare(source: Backend, records: Sequence[KeyValueRecord], patience: Patience) -> None:

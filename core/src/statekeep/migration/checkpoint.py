@@ -63,6 +63,8 @@ class Checkpoint:
         pair: what is copied where.
         places: by kind, behind what the target has acknowledged.
         counts: by kind, what that was.
+        fresh: whether the target had nothing of this when the copy began: then what it has of it
+            now is the copy's.
         resumed: whether the file was there.
     """
 
@@ -70,6 +72,7 @@ class Checkpoint:
     pair: Pair
     places: dict[RecordKind, Place] = field(factory=dict)
     counts: dict[RecordKind, Count] = field(factory=dict)
+    fresh: bool = False
     resumed: bool = False
     _saved: float = field(default=0.0, init=False)
 
@@ -90,7 +93,7 @@ class Checkpoint:
                 raise ValueError("another format")
             places = {RecordKind(kind): Place(**each) for kind, each in found["places"].items()}
             counts = {RecordKind(kind): Count(**each) for kind, each in found["counts"].items()}
-            of = found["of"]
+            of, fresh = found["of"], found["fresh"] is True
         except (ValueError, TypeError, KeyError, AttributeError):
             raise InvalidArgument(f"{path} is no checkpoint: name another file") from None
         if of != pair.described:
@@ -98,7 +101,7 @@ class Checkpoint:
                 f"{path} is the checkpoint of another move ({_told(of)}; this one is "
                 f"{_told(pair.described)}): name another file, or delete it to begin anew"
             )
-        return cls(path, pair, places, counts, resumed=True)
+        return cls(path, pair, places, counts, fresh, resumed=True)
 
     def advance(self, kind: RecordKind, place: Place, count: Count) -> None:
         """The target has acknowledged all records of a kind before this place."""
@@ -113,6 +116,7 @@ class Checkpoint:
             "format": FORMAT,
             "version": VERSION,
             "of": self.pair.described,
+            "fresh": self.fresh,
             "places": {kind.value: asdict(place) for kind, place in self.places.items()},
             "counts": {kind.value: asdict(count) for kind, count in self.counts.items()},
         }

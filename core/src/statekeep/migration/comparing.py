@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -24,6 +24,9 @@ READERS = 8
 
 CONFIRMED_AT_ONCE = 64
 """Records that are read again together, from both sides."""
+
+CONFIRMED_BYTES = 16 * 2**20
+"""What these hold together, unless a single one has more."""
 
 
 @mutable
@@ -71,17 +74,25 @@ class Comparison:
         sets: list[str] = []
         met = [0, 0]
 
-        def differ(ours: Item, theirs: Item) -> bool:
+        def meet(ours: Item) -> None:
             met[0] += 1
             met[1] += size_of(ours)
             if isinstance(ours, KeySetRecord):
                 sets.append(ours.key)
+
+        def differ(ours: Item, theirs: Item) -> bool:
+            meet(ours)
             return bool(differing(ours, theirs))
 
         ours, theirs = (Side[Any, Item](self._pages(each, kind)) for each in self._sides)
         matching = Matching(ours, theirs, differ, size_of)
-        for names in matching.suspects(pool):
-            yield from self._confirmed(kind, names)
+        for suspects in matching.suspects(pool):
+            sizes = suspects.sizes
+            yield from self._confirmed(kind, suspects.differing, sizes)
+            yield from self._confirmed(kind, suspects.source, sizes, meet)
+            for found in self._confirmed(kind, suspects.target, sizes):
+                if found.what == (EXTRA,):  # else the source's side had it, or it is just made
+                    yield found
             yield from self._sets(sets, pool)
             self.tally.add(kind, Count(records=met[0], bytes=met[1]))
             met[:] = [0, 0]
@@ -92,11 +103,19 @@ class Comparison:
         for portion in portions(side, one, BATCH, self.patience):
             yield [(name_of(item), item) for item in portion.items]
 
-    def _confirmed(self, kind: RecordKind, names: Sequence[Any]) -> Iterator[Difference]:
-        """What differs also when it is read again."""
-        for some in lookup.pieces(names, CONFIRMED_AT_ONCE):
+    def _confirmed(
+        self,
+        kind: RecordKind,
+        names: Sequence[Any],
+        sizes: Mapping[Any, int],
+        meet: Callable[[Item], object] = size_of,
+    ) -> Iterator[Difference]:
+        """What differs also when it is read again; `meet` is told what both have."""
+        for some in lookup.fitting(names, sizes, CONFIRMED_AT_ONCE, CONFIRMED_BYTES):
             ours, theirs = (self._read(each, kind, some) for each in self._sides)
             for name in some:
+                if name in ours and name in theirs:
+                    meet(ours[name])
                 found = difference(kind, name, ours.get(name), theirs.get(name))
                 if found is not None:
                     yield found
@@ -126,7 +145,7 @@ class Comparison:
             return None
         self._count(len(ours.items))
         suspected = list(frozenset(ours.items) ^ frozenset(theirs.items))
-        return list(self._members(key, sorted(suspected))) if suspected else []
+        return list(self._members(key, sorted(suspected)))
 
     def _large(self, key: str, pool: Executor) -> Iterator[Difference]:
         def pages(side: Backend) -> Iterator[Sequence[tuple[bytes, bytes]]]:
@@ -135,11 +154,16 @@ class Comparison:
 
         ours, theirs = (Side[bytes, bytes](pages(each)) for each in self._sides)
         matching = Matching(ours, theirs, lambda *_: False, len)
-        for suspected in matching.suspects(pool):
-            yield from self._members(key, suspected)
-        self._count(matching.met)
+        unmet = 0
+        for suspects in matching.suspects(pool):
+            unmet += len(suspects.source)
+            yield from self._members(key, suspects.source)
+            yield from self._members(key, suspects.target)
+        self._count(matching.met + unmet)
 
     def _members(self, key: str, suspected: Sequence[bytes]) -> Iterator[Difference]:
+        if not suspected:
+            return
         ours, theirs = (
             self.patience.call(lambda: side.contains(key, suspected))  # noqa: B023  # called here
             for side in self._sides

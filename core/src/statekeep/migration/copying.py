@@ -66,7 +66,8 @@ def copy(
     tally = Tally(dict(checkpoint.counts) if checkpoint else {})
     resumed = tally.total.records
     _check(source, target, selection, on_conflict, checkpoint, waits, watch)
-    writer = Writer(target, on_conflict, waits, resumes=bool(checkpoint and checkpoint.resumed))
+    resumes = bool(checkpoint and checkpoint.resumed and checkpoint.fresh)
+    writer = Writer(target, on_conflict, waits, resumes)
     places = checkpoint.places if checkpoint else {}
     found = portions(source, selection, batch, waits, dict(places))
     done = pipeline(found, lambda portion: _move(source, writer, portion), workers, waits.stop)
@@ -100,6 +101,8 @@ def _check(
         if on_conflict is OnConflict.FAIL:
             patience.call(lambda: preflight.check_empty(target, selection))
         preflight.check_fits(source, target, selection, patience, watch)
+        if checkpoint:
+            checkpoint.fresh = on_conflict is OnConflict.FAIL
     if checkpoint:
         checkpoint.save()  # what is written from here on is ours: a run after a kill goes on
 

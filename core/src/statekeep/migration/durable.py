@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -17,12 +18,43 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     It is on the disk by then. Where the block ends by an error, nothing is left of it. Only its
     owner can read it.
     """
+    with _written(path, Path.replace) as file:
+        yield file
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[IO[bytes]]:
+    """The same, for a name that nothing has: neither before nor at the end.
+
+    Raises:
+        FileExistsError: something has it by the end, and stays as it is.
+    """
+    with _written(path, _name) as file:
+        yield file
+
+
+def _name(file: Path, path: Path) -> None:
+    """Gives a file a name that must be free."""
+    try:
+        os.link(file, path)
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            raise FileExistsError(error.errno, error.strerror, str(path)) from error
+        # A file system without hard links: the name is taken first, so that only one takes it.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        file.replace(path)
+    else:
+        file.unlink()
+
+
+@contextmanager
+def _written(path: Path, finish: Callable[[Path, Path], object]) -> Iterator[IO[bytes]]:
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            Path(file.name).replace(path)
+            finish(Path(file.name), path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise

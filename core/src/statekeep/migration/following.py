@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from attrs import field, frozen
+from attrs import field, mutable
 
 from statekeep.backend import Backend
 from statekeep.migration import preflight, reading
-from statekeep.migration.committing import commit, commit_conditional
+from statekeep.migration.committing import MOST_BYTES, commit, commit_conditional
 from statekeep.migration.comparing import Comparison
 from statekeep.migration.differences import EXTRA, Difference, is_newer
 from statekeep.migration.patience import DEFAULT_PATIENCE, Patience
 from statekeep.migration.progress import Count, Progress, Tally, Watch, unwatched
-from statekeep.migration.selection import EVERYTHING, Selection
+from statekeep.migration.selection import EVERYTHING, Selection, size_of
 from statekeep.model import (
     Add,
     Cancel,
@@ -76,7 +76,7 @@ def follow(
     return tally
 
 
-@frozen
+@mutable
 class _Mending:
     """Collects what mends differences and commits it."""
 
@@ -88,6 +88,7 @@ class _Mending:
     seen: set[object] = field(factory=set)
     writes: list[Operation] = field(factory=list)
     deletions: list[Operation] = field(factory=list)
+    bytes: int = 0
 
     def add(self, found: Difference) -> None:
         """Mends this difference, now or with others to come."""
@@ -102,10 +103,11 @@ class _Mending:
         elif isinstance(found.source, KeyValueRecord | DeferredMessage):
             if is_newer(found.source, found.target):
                 self.writes.append(Restore(found.source))
+                self.bytes += size_of(found.source)
                 self.tally.add(found.kind, Count(written=1))
             else:
                 self.tally.add(found.kind, Count(kept=1))
-        if len(self.seen) >= TOGETHER:
+        if len(self.seen) >= TOGETHER or self.bytes >= MOST_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -115,6 +117,7 @@ class _Mending:
         self.seen.clear()
         self.writes.clear()
         self.deletions.clear()
+        self.bytes = 0
 
     def _add_members(self, found: Difference) -> None:
         if found.member is not None:

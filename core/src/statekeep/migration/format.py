@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -134,7 +133,7 @@ def parse(line: bytes) -> Line:
         return _parsed(found)
     except KeyError as error:
         raise Malformed(f"lacks {error}") from None
-    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Malformed(f"is not of this format: {error}") from None
 
 
@@ -147,6 +146,8 @@ def _parsed(found: dict[str, Any]) -> Line:
         value = b64decode(found["value"], validate=True)
         return KeyValueRecord(validate.key(found["key"]), Entry(value, version, expires))
     if "set" in found:
+        if not (isinstance(found["members"], list) and found["members"]):
+            raise Malformed("has no members")
         members = tuple(
             validate.member(b64decode(member, validate=True)) for member in found["members"]
         )

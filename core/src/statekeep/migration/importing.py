@@ -10,7 +10,7 @@ from itertools import groupby
 from tempfile import TemporaryFile
 from typing import IO
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from statekeep.backend import Backend
 from statekeep.migration import lookup, preflight
@@ -66,7 +66,7 @@ def import_(
     Raises:
         DamagedFile: the file is not whole; nothing was written.
         TargetConflict: the target has records that may not be replaced; nothing was written, but
-            for those that came between.
+            where newer ones came between.
         Unsupported, InvalidArgument: it cannot hold some of the records; nothing was written.
         Unavailable, OutcomeUnknown: the store was away for too long; import again.
     """
@@ -85,6 +85,8 @@ def import_(
     file.seek(start)
     tally = Tally()
     pieces = _pieces(ExportFile(file))
+    # All was looked up: what is there now and older, was an earlier line of the file.
+    writer = evolve(writer, resumes=on_conflict is OnConflict.FAIL)
     done = pipeline(pieces, lambda one: writer.write(one.items), workers, waits.stop)
     with closing(done):
         for piece, count in done:

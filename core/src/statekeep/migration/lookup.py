@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from statekeep.backend import Backend
@@ -36,6 +36,22 @@ def messages(
 def has_members(backend: Backend, keys: Sequence[str]) -> frozenset[str]:
     """Those of these keys that have a set."""
     return frozenset(key for key in keys if backend.members(key, limit=1, cursor=None).items)
+
+
+def fitting(
+    names: Sequence[T], sizes: Mapping[T, int], most: int, most_bytes: int
+) -> Iterator[Sequence[T]]:
+    """The names in pieces of at most so many, whose sizes add up to no more than so many bytes."""
+    piece: list[T] = []
+    total = 0
+    for name in names:
+        if piece and (len(piece) == most or total + sizes[name] > most_bytes):
+            yield piece
+            piece, total = [], 0
+        piece.append(name)
+        total += sizes[name]
+    if piece:
+        yield piece
 
 
 def pieces(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -55,6 +55,28 @@ class Side(Generic[N, T]):
 
 
 @mutable
+class Suspects(Generic[N]):
+    """Names whose records must be looked up.
+
+    Attributes:
+        differing: both streams had the record, and it differed.
+        source: the source had it, and the target's was not met in time. So each record of the
+            source is met, or among these.
+        target: the target had it, and the source's was not met in time.
+        sizes: the bytes of what both may hold, of each name.
+    """
+
+    differing: list[N] = field(factory=list)
+    source: list[N] = field(factory=list)
+    target: list[N] = field(factory=list)
+    sizes: dict[N, int] = field(factory=dict)
+
+    def full(self) -> bool:
+        """Whether there are enough to be looked up together."""
+        return max(map(len, (self.differing, self.source, self.target))) >= SUSPECTS
+
+
+@mutable
 class Matching(Generic[N, T]):
     """Two streams that are matched.
 
@@ -72,13 +94,13 @@ class Matching(Generic[N, T]):
     size: Callable[[T], int]
     met: int = 0
 
-    def suspects(self, pool: Executor) -> Iterator[Sequence[N]]:
+    def suspects(self, pool: Executor) -> Iterator[Suspects[N]]:
         """Names of records that differ, or that one side seems to lack; some after each page.
 
         Args:
             pool: where pages are read ahead, one of each side.
         """
-        suspected: list[N] = []
+        found: Suspects[N] = Suspects()
         self.source.read_ahead(pool)
         self.target.read_ahead(pool)
         while not (self.source.ended and self.target.ended):
@@ -89,14 +111,16 @@ class Matching(Generic[N, T]):
                 side.ahead = None
                 continue
             side.read_ahead(pool)
-            suspected += self._match(side, other, page)
-            suspected += self._overflow(side)
-            due = len(suspected) // SUSPECTS * SUSPECTS
-            yield suspected[:due]
-            del suspected[:due]
-        suspected += self.source.kept
-        suspected += self.target.kept
-        yield suspected
+            self._match(side, other, page, found)
+            self._overflow(side, found)
+            if found.full():
+                yield found
+                found = Suspects()
+            else:
+                yield Suspects()  # nothing to look up, but a page of progress
+        self._overflow(self.source, found, most=0)
+        self._overflow(self.target, found, most=0)
+        yield found
 
     def _lagging(self) -> tuple[Side[N, T], Side[N, T]]:
         ours, theirs = self.source, self.target
@@ -106,28 +130,32 @@ class Matching(Generic[N, T]):
             return ours, theirs
         return theirs, ours
 
-    def _match(self, side: Side[N, T], other: Side[N, T], page: Sequence[tuple[N, T]]) -> list[N]:
-        differing: list[N] = []
+    def _match(
+        self, side: Side[N, T], other: Side[N, T], page: Sequence[tuple[N, T]], found: Suspects[N]
+    ) -> None:
         for name, record in page:
             side.last = name
+            size = self.size(record)
             like = other.kept.pop(name, None)
             if like is None:
                 if name in side.kept:  # read twice
                     side.bytes -= self.size(side.kept[name])
                 side.kept[name] = record
-                side.bytes += self.size(record)
+                side.bytes += size
                 continue
             self.met += 1
             other.bytes -= self.size(like)
             if self.differ(record, like):
-                differing.append(name)
-        return differing
+                found.differing.append(name)
+                found.sizes[name] = size + self.size(like)
 
-    def _overflow(self, side: Side[N, T]) -> list[N]:
-        """The oldest, where too much waits."""
-        taken: list[N] = []
-        while len(side.kept) > MOST_KEPT or (side.bytes > MOST_KEPT_BYTES and len(side.kept) > 1):
+    def _overflow(self, side: Side[N, T], found: Suspects[N], most: int | None = None) -> None:
+        """Takes the oldest, where too much waits."""
+        unmet = found.source if side is self.source else found.target
+        most = MOST_KEPT if most is None else most
+        while len(side.kept) > most or (side.bytes > MOST_KEPT_BYTES and len(side.kept) > 1):
             name = next(iter(side.kept))
-            side.bytes -= self.size(side.kept.pop(name))
-            taken.append(name)
-        return taken
+            size = self.size(side.kept.pop(name))
+            side.bytes -= size
+            unmet.append(name)
+            found.sizes[name] = 2 * size

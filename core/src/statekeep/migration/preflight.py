@@ -27,7 +27,9 @@ def check_writable(target: Backend) -> None:
         Unsupported: it is read-only.
     """
     if target.capabilities.read_only:
-        raise Unsupported("the target is read-only, by its config or by its nature")
+        raise Unsupported(
+            "this store is read-only, by its config or by its nature: nothing can be written to it"
+        )
 
 
 def check_empty(target: Backend, selection: Selection) -> None:

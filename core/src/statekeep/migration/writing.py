@@ -56,8 +56,9 @@ class Writer:
         target: where to.
         on_conflict: how conflicts are settled. Members are added to a set in any case.
         patience: with a target that is away.
-        resumes: whether an earlier run may have written some of the records: with `FAIL`, what may
-            be an earlier state of the source's record is then no conflict, but replaced.
+        resumes: whether an earlier run may have written some of the records to a target that had
+            none of them: with `FAIL`, what may be an earlier state of the source's record is then
+            no conflict, but replaced.
     """
 
     target: Backend
