@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -185,6 +185,89 @@ def test_the_queue_stays_short() -> None:
     for _ in range(3 * MOST_QUEUED):
         series.add(0.001, 1)
     assert len(series.queued) <= MOST_QUEUED
+
+
+class Interrupting(float):
+    """A time during whose sorting a signal handler runs, in the thread that sorts."""
+
+    action: Callable[[], object]
+
+    def __lt__(self, other: float) -> bool:
+        self.action()
+        return float(self) < other
+
+    def __gt__(self, other: float) -> bool:
+        self.action()
+        return float(self) > other
+
+
+def interrupting(action: Callable[[], object]) -> Interrupting:
+    found = Interrupting(0.5)
+    found.action = action
+    return found
+
+
+def ended(action: Callable[[], object]) -> bool:
+    """Whether it ends, in a thread that nobody waits for otherwise."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    thread.join(20)
+    return not thread.is_alive()
+
+
+def test_calls_from_a_signal_handler_in_the_middle_of_counting() -> None:
+    """They, and asking for the numbers, neither wait for the thread that they came into nor get
+    lost; nor does what failed."""
+    series = Series(writes=False)
+    comes = iter([True])
+
+    def handler() -> None:
+        for _ in comes:
+            for _ in range(2 * MOST_QUEUED):
+                series.add(0.001, 1)
+                series.failed("Unavailable")
+            series.stats()
+
+    series.add(interrupting(handler), 1)
+    series.add(0.001, 1)
+    assert ended(series.stats)
+    found = series.stats()
+    assert (found.count, found.records) == (2 * MOST_QUEUED + 2, 2 * MOST_QUEUED + 2)
+    assert found.errors == {"Unavailable": 2 * MOST_QUEUED}
+
+
+def test_no_call_waits_for_a_thread_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one may be in a signal handler that waits for the call of another thread."""
+    monkeypatch.setattr("statekeep.metrics.PATIENCE", 0.01)
+    series = Series(writes=False)
+
+    def work() -> None:
+        for _ in range(2 * MOST_QUEUED):
+            series.add(0.001, 1)
+        series.failed("Unavailable")
+        series.stats()
+
+    comes, outcome = iter([True]), list[bool]()
+    series.add(interrupting(lambda: outcome.extend(ended(work) for _ in comes)), 1)
+    series.stats()
+    assert outcome == [True]
+    assert series.stats().count == 2 * MOST_QUEUED + 1
+
+
+def test_an_interrupt_while_counting_lets_others_count() -> None:
+    """Ctrl-C costs one measurement, and no lock stays taken."""
+    series = Series(writes=False)
+
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    series.add(interrupting(ctrl_c), 1)
+    series.add(0.001, 1)
+    with pytest.raises(KeyboardInterrupt):
+        series.stats()
+    assert ended(lambda: [series.add(0.001, 1) for _ in range(2 * MOST_QUEUED)])
+    assert series.stats().count == 2 * MOST_QUEUED + 1
+    assert len(series.queued) == 0
 
 
 @pytest.mark.parametrize("part", [0.5, 0.95, 0.99])
