@@ -215,6 +215,19 @@ def test_what_a_process_serves_is_shown(run) -> None:
     assert second["ping"] > 0 and second["get"] > 0
 
 
+def test_looks_that_take_longer_than_the_interval_go_on(run) -> None:
+    """As they do where the store or a process is slow to answer, or does not."""
+    run("put", "k", "v")
+
+    def slow() -> tuple[int, str]:
+        time.sleep(0.15)
+        return 200, exposition(50)
+
+    with serving(slow) as url:
+        done = run("top", "--metrics", url, "--rounds", "3", "--interval", "0.1", "--json")
+    assert [each["processes"] for each in done.jsons] == [1, 1, 1]
+
+
 def test_a_page_that_is_no_exposition_says_what_to_mend() -> None:
     """Another page, an error, an address that is none."""
     with (
