@@ -12,8 +12,19 @@ from statekeep import Storage, VersionConflict, aio
 from statekeep.backend import Backend
 from statekeep.layers.metrics import MetricsLayer
 from statekeep.metrics import MOST_QUEUED, READS, WRITES, Recorder, Series
+from statekeep.model import (
+    Add,
+    Delete,
+    KeyValueRecord,
+    Put,
+    Remove,
+    Restore,
+    Schedule,
+    Transaction,
+)
+from statekeep.naming import load_of
 from statekeep.testing.forks import in_child
-from statekeep.usage import BOUNDS, CallStats, PoolStats, total
+from statekeep.usage import BOUNDS, CallStats, CompressionStats, PoolStats, total
 from statekeep_memory.backend import MemoryBackend
 
 from core.tests.gated import on_loop
@@ -151,6 +162,22 @@ def test_compression_tells_what_it_gained() -> None:
     assert found is not None
     assert found.written == found.read == 15_000
     assert 0 < found.written_stored == found.read_stored < 500
+
+
+def test_every_operation_is_measured_by_what_it_carries() -> None:
+    """Members, payloads, restored records; what carries nothing is counted with no bytes."""
+    entry = statekeep.Entry(b"12", 1)
+    operations = (
+        Put("k", b"12345"),
+        Delete("l"),
+        Add("s", frozenset([b"ab", b"c"])),
+        Remove("s", frozenset([b"d"])),
+        Schedule("q", "id", NOW, b"1234567"),
+        Restore(KeyValueRecord("r", entry)),
+    )
+    assert load_of([Transaction(operations), Transaction(())]) == (6, 5 + 3 + 1 + 7 + 2)
+    each = [load_of([Transaction((operation,))])[1] for operation in operations]
+    assert each == [5, 0, 3, 1, 7, 2]
 
 
 def test_where_nothing_is_wrapped_there_is_no_compression(storage: Storage) -> None:
@@ -314,11 +341,12 @@ def test_several_pools_are_summed() -> None:
 
 def test_a_forked_child_begins_at_zero() -> None:
     """What the parent did is not counted twice."""
-    with statekeep.open({"memory": {}}) as storage:
+    with statekeep.open({"memory": {}, "compression": "gzip"}) as storage:
         storage.values.put("k", b"")
 
         def check() -> None:
             assert storage.usage().calls == {}
+            assert storage.usage().compression == CompressionStats()
 
         in_child(check, patience=30.0)
         assert counts(storage) == {"put": 1}
