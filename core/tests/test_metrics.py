@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -12,8 +12,19 @@ from statekeep import Storage, VersionConflict, aio
 from statekeep.backend import Backend
 from statekeep.layers.metrics import MetricsLayer
 from statekeep.metrics import MOST_QUEUED, READS, WRITES, Recorder, Series
+from statekeep.model import (
+    Add,
+    Delete,
+    KeyValueRecord,
+    Put,
+    Remove,
+    Restore,
+    Schedule,
+    Transaction,
+)
+from statekeep.naming import load_of
 from statekeep.testing.forks import in_child
-from statekeep.usage import BOUNDS, CallStats, PoolStats, total
+from statekeep.usage import BOUNDS, CallStats, CompressionStats, PoolStats, total
 from statekeep_memory.backend import MemoryBackend
 
 from core.tests.gated import on_loop
@@ -153,6 +164,22 @@ def test_compression_tells_what_it_gained() -> None:
     assert 0 < found.written_stored == found.read_stored < 500
 
 
+def test_every_operation_is_measured_by_what_it_carries() -> None:
+    """Members, payloads, restored records; what carries nothing is counted with no bytes."""
+    entry = statekeep.Entry(b"12", 1)
+    operations = (
+        Put("k", b"12345"),
+        Delete("l"),
+        Add("s", frozenset([b"ab", b"c"])),
+        Remove("s", frozenset([b"d"])),
+        Schedule("q", "id", NOW, b"1234567"),
+        Restore(KeyValueRecord("r", entry)),
+    )
+    assert load_of([Transaction(operations), Transaction(())]) == (6, 5 + 3 + 1 + 7 + 2)
+    each = [load_of([Transaction((operation,))])[1] for operation in operations]
+    assert each == [5, 0, 3, 1, 7, 2]
+
+
 def test_where_nothing_is_wrapped_there_is_no_compression(storage: Storage) -> None:
     """What only this process holds needs no envelope."""
     assert storage.usage().compression is None
@@ -185,6 +212,89 @@ def test_the_queue_stays_short() -> None:
     for _ in range(3 * MOST_QUEUED):
         series.add(0.001, 1)
     assert len(series.queued) <= MOST_QUEUED
+
+
+class Interrupting(float):
+    """A time during whose sorting a signal handler runs, in the thread that sorts."""
+
+    action: Callable[[], object]
+
+    def __lt__(self, other: float) -> bool:
+        self.action()
+        return float(self) < other
+
+    def __gt__(self, other: float) -> bool:
+        self.action()
+        return float(self) > other
+
+
+def interrupting(action: Callable[[], object]) -> Interrupting:
+    found = Interrupting(0.5)
+    found.action = action
+    return found
+
+
+def ended(action: Callable[[], object]) -> bool:
+    """Whether it ends, in a thread that nobody waits for otherwise."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    thread.join(20)
+    return not thread.is_alive()
+
+
+def test_calls_from_a_signal_handler_in_the_middle_of_counting() -> None:
+    """They, and asking for the numbers, neither wait for the thread that they came into nor get
+    lost; nor does what failed."""
+    series = Series(writes=False)
+    comes = iter([True])
+
+    def handler() -> None:
+        for _ in comes:
+            for _ in range(2 * MOST_QUEUED):
+                series.add(0.001, 1)
+                series.failed("Unavailable")
+            series.stats()
+
+    series.add(interrupting(handler), 1)
+    series.add(0.001, 1)
+    assert ended(series.stats)
+    found = series.stats()
+    assert (found.count, found.records) == (2 * MOST_QUEUED + 2, 2 * MOST_QUEUED + 2)
+    assert found.errors == {"Unavailable": 2 * MOST_QUEUED}
+
+
+def test_no_call_waits_for_a_thread_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one may be in a signal handler that waits for the call of another thread."""
+    monkeypatch.setattr("statekeep.metrics.PATIENCE", 0.01)
+    series = Series(writes=False)
+
+    def work() -> None:
+        for _ in range(2 * MOST_QUEUED):
+            series.add(0.001, 1)
+        series.failed("Unavailable")
+        series.stats()
+
+    comes, outcome = iter([True]), list[bool]()
+    series.add(interrupting(lambda: outcome.extend(ended(work) for _ in comes)), 1)
+    series.stats()
+    assert outcome == [True]
+    assert series.stats().count == 2 * MOST_QUEUED + 1
+
+
+def test_an_interrupt_while_counting_lets_others_count() -> None:
+    """Ctrl-C costs one measurement, and no lock stays taken."""
+    series = Series(writes=False)
+
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    series.add(interrupting(ctrl_c), 1)
+    series.add(0.001, 1)
+    with pytest.raises(KeyboardInterrupt):
+        series.stats()
+    assert ended(lambda: [series.add(0.001, 1) for _ in range(2 * MOST_QUEUED)])
+    assert series.stats().count == 2 * MOST_QUEUED + 1
+    assert len(series.queued) == 0
 
 
 @pytest.mark.parametrize("part", [0.5, 0.95, 0.99])
@@ -231,11 +341,12 @@ def test_several_pools_are_summed() -> None:
 
 def test_a_forked_child_begins_at_zero() -> None:
     """What the parent did is not counted twice."""
-    with statekeep.open({"memory": {}}) as storage:
+    with statekeep.open({"memory": {}, "compression": "gzip"}) as storage:
         storage.values.put("k", b"")
 
         def check() -> None:
             assert storage.usage().calls == {}
+            assert storage.usage().compression == CompressionStats()
 
         in_child(check, patience=30.0)
         assert counts(storage) == {"put": 1}

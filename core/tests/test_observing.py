@@ -13,7 +13,7 @@ from statekeep import Storage, StorageError, VersionConflict
 from statekeep.compose import compose
 from statekeep.config import StorageConfig, load
 from statekeep.hookspecs import ObserverPlugin, hookimpl
-from statekeep.logs import LoggingConfig
+from statekeep.logs import CallLog, LoggingConfig
 from statekeep.observer import CallEnd, CallObserver, Observer, Watched
 from statekeep.options import option
 from statekeep.registry import Registry
@@ -23,6 +23,7 @@ from statekeep.registry import Registry
 class SpyConfig:
     label: str = option("spy", "how it signs")
     broken: str = option("", "the method that fails")
+    interrupted: str = option("", "the method that an interrupt strikes")
 
 
 @mutable(eq=False)
@@ -54,6 +55,8 @@ class Spy(CallObserver):
         name = what if isinstance(what, str) else what[0]
         if self.config.broken == name:
             raise StorageError(f"{name} is broken")
+        if self.config.interrupted == name:
+            raise KeyboardInterrupt
 
 
 SPIES: list[Spy] = []
@@ -131,6 +134,22 @@ def test_what_was_begun_last_ends_first(registry: Registry) -> None:
     assert [label for label, _ in notes] == ["1", "2", "2", "1", "2", "1"]
 
 
+@pytest.mark.parametrize("interrupted", ["begun", "ended"])
+def test_an_interrupt_in_one_observer_ends_the_call_for_the_others(
+    registry: Registry, interrupted: str
+) -> None:
+    """What they opened for it is closed: no span stays the current one for ever."""
+    backend = load({"memory": {}}, registry=registry).backend
+    both = (SpyConfig(), SpyConfig(interrupted=interrupted))
+    with compose(StorageConfig(backend=backend, observers=both), registry) as storage:
+        with pytest.raises(KeyboardInterrupt):
+            storage.values.get("k")
+        (_, begun), (_, ended) = SPIES[0].notes[1:]
+        error = "KeyboardInterrupt" if interrupted == "begun" else None
+        assert begun == ("begun", "get")
+        assert ended == ("ended", "get", 1, error, "token of get")
+
+
 @pytest.mark.parametrize("broken", ["begun", "ended", "close"])
 def test_a_broken_observer_disturbs_no_call(
     registry: Registry, broken: str, caplog: pytest.LogCaptureFixture
@@ -199,6 +218,15 @@ def test_the_log_has_failures_and_slow_calls(caplog: pytest.LogCaptureFixture) -
     fields = caplog.records[1].statekeep  # type: ignore[attr-defined]
     assert fields["error"] == "Closed" and fields["backend"] == "memory"
     assert "operation=get" in caplog.text and "secret" not in caplog.text
+
+
+def test_a_log_record_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a server says: it cannot forge another record. The fields have it as it is."""
+    log = CallLog(LoggingConfig())
+    log.ended(CallEnd("get", 0.1, 1, StorageError("no\n2026 ERROR forged \x1b[2J é")), None)
+    (record,) = caplog.records
+    assert record.getMessage().endswith(r"detail=no\n2026 ERROR forged \x1b[2J é")
+    assert record.statekeep["detail"] == "no\n2026 ERROR forged \x1b[2J é"  # type: ignore[attr-defined]
 
 
 def test_every_call_is_logged_where_the_limit_is_zero(caplog: pytest.LogCaptureFixture) -> None:

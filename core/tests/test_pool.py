@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from statekeep.errors import Closed, PoolTimeout, Unavailable
 from statekeep.pool import LIFETIME_JITTER, Connector, Pool, Pooled, PoolOptions
+from statekeep.usage import PoolStats
 
 PATIENCE = 20.0
 
@@ -433,7 +434,7 @@ def test_a_forked_child_begins_anew(make: Any, driver: Driver) -> None:
         status = 1
         try:
             counters = pool.counters()
-            assert (counters.in_use, counters.idle) == (0, 0)
+            assert counters == PoolStats(limit=3)
             pool.release(used)
             own = pool.acquire()
             assert own.connection.number == 2
@@ -461,6 +462,23 @@ def test_counters_add_up(make: Any, driver: Driver) -> None:
     assert counters.created - counters.closed == counters.in_use + counters.idle
     pool.drop_idle()
     assert pool.counters().idle == 0 and len(driver.open) == 1
+
+
+def test_what_was_closed_never_grows_less(make: Any, driver: Driver) -> None:
+    """Not even in the moment in which a connection was opened: a counter that falls looks like a
+    process that began anew.
+    """
+    seen: list[int] = []
+
+    def clock() -> float:
+        seen.extend([pool.counters().closed] if pool else [])
+        return 1000.0
+
+    pool: Any = None
+    pool = make(maximum_pool_size=3, clock=clock, idle_timeout=60)
+    for _ in range(3):
+        pool.discard(pool.acquire())
+    assert seen == sorted(seen) and seen[-1] == 2 and pool.counters().closed == 3
 
 
 def test_what_is_lost_is_replaced(make: Any, driver: Driver) -> None:

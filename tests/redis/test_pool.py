@@ -16,6 +16,7 @@ import pytest
 import statekeep_redis.pool
 import statekeep_redis.server
 from statekeep.errors import PoolTimeout, Unavailable
+from statekeep.usage import PoolStats
 from statekeep_redis import PoolConfig, RedisConfig
 from statekeep_redis.driver import Command, Reply
 from statekeep_redis.pool import Pool
@@ -131,13 +132,29 @@ def test_a_place_that_nobody_holds_is_free_again() -> None:
     assert len(got) == 1
 
 
+def test_what_was_closed_never_grows_less() -> None:
+    """Not even while a connection is being opened: that one is neither in use nor closed yet."""
+    seen: list[int] = []
+
+    def connect() -> FakeLink:
+        stats = pool.stats()
+        assert stats.created - stats.closed == stats.in_use + stats.idle == 0
+        seen.append(stats.closed)
+        return FakeLink()
+
+    pool = Pool[FakeLink](connect, PoolConfig(), 1.0, "h")
+    for _ in range(3):
+        pool.discard(pool.acquire())
+    assert [*seen, pool.stats().closed] == [0, 1, 2, 3]
+
+
 def test_a_connection_lent_before_a_fork_is_not_kept_by_the_child() -> None:
     """It is the parent's: the child must not hand it out, and its count stays right."""
     pool: Pool[FakeLink] = Pool(FakeLink, PoolConfig(max_total=1), 0.1, "a fake")
     place = pool.acquire()
     pool.after_fork()
     pool.release(place)
-    assert (pool.stats().in_use, pool.stats().idle) == (0, 0)
+    assert pool.stats() == PoolStats(limit=1)
     other = pool.acquire()
     with pytest.raises(PoolTimeout, match="max_total"):
         pool.acquire()

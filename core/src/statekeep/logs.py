@@ -65,7 +65,7 @@ class CallLog(CallObserver):
         if end.error is not None:
             fields["error"] = type(end.error).__name__
             fields["detail"] = str(end.error)
-        text = " ".join(f"{name}={value}" for name, value in fields.items())
+        text = " ".join(f"{name}={_in_a_line(str(value))}" for name, value in fields.items())
         self._log.log(level, "%s", text, extra={"statekeep": fields})
 
     def _level(self, end: CallEnd) -> int | None:
@@ -74,6 +74,11 @@ class CallLog(CallObserver):
         if end.error is not None:
             return logging.ERROR
         return logging.WARNING if end.seconds >= self._slow else None
+
+
+def _in_a_line(text: str) -> str:
+    """Without line ends, which would begin another record, and what a terminal acts on."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 @hookimpl

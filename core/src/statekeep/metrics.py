@@ -1,27 +1,38 @@
 """Counts and times calls, cheaply enough to do it always: some tenths of a microsecond a call.
 
 A call leaves a tuple in a queue, which is one atomic step; whoever finds the queue long, or asks
-for the numbers, sorts what is in it into a histogram. So no call waits for a lock, but every
-thousandth.
+for the numbers, sorts what is in it into a histogram. Who finds that another thread does so leaves
+it to that one: no call waits for a lock.
+
+A signal handler or a finalizer may make calls, or ask for the numbers, in the middle of all this
+and in the same thread. So the lock can be taken again, and each step of counting is one that
+nothing comes into: `+=` of a number at hand is one step for the interpreter.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections import Counter, deque
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TypeAlias, TypeVar
 
 from statekeep import fork
 from statekeep.naming import BATCH, COMMITS, TRANSACTION
 from statekeep.usage import BOUNDS, CallStats
+
+T = TypeVar("T")
 
 Measured: TypeAlias = tuple[float, int, int]
 """Seconds, records, bytes."""
 
 MOST_QUEUED = 1000
 """Measurements that are kept as they are."""
+
+PATIENCE = 1.0
+"""Seconds that who asks for the numbers waits for a thread that sorts them, at most: that one may
+be in a signal handler which waits for the one that asks. The numbers are a little behind then."""
 
 
 class Series:
@@ -35,8 +46,8 @@ class Series:
     __slots__ = (
         "_buckets",
         "_bytes",
-        "_count",
         "_errors",
+        "_failures",
         "_lock",
         "_records",
         "_seconds",
@@ -51,12 +62,13 @@ class Series:
 
     def clear(self) -> None:
         """Begins anew, with a lock of its own."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.queued: deque[Measured] = deque()
+        self._failures: deque[tuple[str, int]] = deque()
         self._buckets = [0] * (len(BOUNDS) + 1)
-        self._count = self._records = self._bytes = 0
+        self._records = self._bytes = 0
         self._seconds = self._slowest = 0.0
-        self._errors: Counter[str] = Counter()
+        self._errors: dict[str, int] = {}
 
     def add(self, seconds: float, records: int, bytes: int = 0) -> None:
         """A call that has ended."""
@@ -66,40 +78,62 @@ class Series:
 
     def failed(self, error: str, count: int = 1) -> None:
         """A call, or so many transactions of one, ended with an error of this name."""
-        with self._lock:
-            self._errors[error] += count
+        self._failures.append((error, count))
+        if len(self._failures) > MOST_QUEUED:
+            self.settle()
 
     def settle(self) -> None:
-        """Sorts what is queued into the histogram."""
-        with self._lock:
-            self._settle()
+        """Sorts what is queued into the histogram, or leaves it to the thread that does so now."""
+        self._settled(0.0, lambda: None)
 
     def stats(self) -> CallStats:
         """The numbers so far."""
-        with self._lock:
-            self._settle()
-            return CallStats(
-                count=self._count,
-                seconds=self._seconds,
-                slowest=self._slowest,
-                records=self._records,
-                bytes_read=0 if self._writes else self._bytes,
-                bytes_written=self._bytes if self._writes else 0,
-                errors=dict(self._errors),
-                buckets=tuple(self._buckets),
-            )
+        return self._settled(PATIENCE, self._told)
+
+    def _settled(self, patience: float, then: Callable[[], T]) -> T:
+        """Sorts, where the lock can be had within so many seconds; the answer of `then`."""
+        lock = self._lock  # a fork in the middle of this renews it
+        try:  # the lock is taken within: an interrupt (Ctrl-C) may come after any call
+            if lock.acquire(timeout=patience):
+                self._settle()
+            return then()
+        finally:
+            try:  # noqa: SIM105  # `suppress` is a call, after which an interrupt may come
+                lock.release()
+            except RuntimeError:  # it was not taken
+                pass
+
+    def _told(self) -> CallStats:
+        buckets = tuple(self._buckets)
+        return CallStats(
+            count=sum(buckets),
+            seconds=self._seconds,
+            slowest=self._slowest,
+            records=self._records,
+            bytes_read=0 if self._writes else self._bytes,
+            bytes_written=self._bytes if self._writes else 0,
+            errors=self._errors.copy(),
+            buckets=buckets,
+        )
 
     def _settle(self) -> None:
-        buckets = self._buckets
-        for _ in range(len(self.queued)):
-            seconds, records, size = self.queued.popleft()
-            buckets[bisect_left(BOUNDS, seconds)] += 1
-            self._count += 1
-            self._seconds += seconds
-            self._records += records
-            self._bytes += size
-            if seconds > self._slowest:
-                self._slowest = seconds
+        """Under the lock. A queue may be emptied by a call that comes into this."""
+        queued, failures = self.queued, self._failures
+        with suppress(IndexError):
+            for _ in range(len(queued)):
+                seconds, records, size = queued.popleft()
+                index = bisect_left(BOUNDS, seconds)
+                self._buckets[index] += 1
+                self._seconds += seconds
+                self._records += records
+                self._bytes += size
+                if seconds > self._slowest:
+                    self._slowest = seconds
+        with suppress(IndexError):
+            for _ in range(len(failures)):
+                error, count = failures.popleft()
+                self._errors.setdefault(error, 0)
+                self._errors[error] += count
 
 
 READS = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 from statekeep.model import (
     Add,
@@ -35,20 +35,14 @@ def load_of(transactions: Sequence[Transaction]) -> tuple[int, int]:
     """How many operations a commit carries, and how many bytes of values, members, payloads."""
     records = size = 0
     for transaction in transactions:
-        for operation in transaction.operations:
-            records += 1
-            size += len(operation.value) if type(operation) is Put else _bytes(operation)
+        operations = transaction.operations
+        records += len(operations)
+        for operation in operations:
+            if type(operation) is Put:  # most are
+                size += len(operation.value)
+            elif (size_of := _SIZES.get(type(operation))) is not None:
+                size += size_of(operation)
     return records, size
-
-
-def _bytes(operation: Operation) -> int:
-    if isinstance(operation, Schedule):
-        return len(operation.payload)
-    if isinstance(operation, Add | Remove):
-        return sum(map(len, operation.members))
-    if isinstance(operation, Restore):
-        return bytes_of_record(operation.record)
-    return 0
 
 
 def bytes_of_record(record: object) -> int:
@@ -56,3 +50,12 @@ def bytes_of_record(record: object) -> int:
     if isinstance(record, KeyValueRecord):
         return len(record.entry.value)
     return len(record.payload) if isinstance(record, DeferredMessage) else 0
+
+
+_SIZES: dict[type, Callable[[Any], int]] = {
+    Schedule: lambda schedule: len(schedule.payload),
+    Add: lambda add: sum(map(len, add.members)),
+    Remove: lambda remove: sum(map(len, remove.members)),
+    Restore: lambda restore: bytes_of_record(restore.record),
+}
+"""Of the operations that carry something besides `Put`."""

@@ -180,9 +180,6 @@ class Pool(Generic[C]):
         self._options = options
         self._clock = clock
         self._life = 0
-        self._created = self._failed = 0
-        self._waits = self._timeouts = 0
-        self._wait_time = 0.0
         self._closed = False
         self._kept: list[Pooled[C]] = []
         self._reset()
@@ -190,6 +187,9 @@ class Pool(Generic[C]):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
+        self._created = self._failed = 0
+        self._waits = self._timeouts = 0
+        self._wait_time = 0.0
         self._idle: deque[Pooled[C]] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._lent: _Lent[C] = _Lent(self._wake)
@@ -409,7 +409,10 @@ class Pool(Generic[C]):
     def _connected(self, place: Pooled[C], timeout: float) -> Pooled[C]:
         """The place with a new connection in it."""
         try:
-            place.connection = self._connector.connect(timeout)
+            connection = self._connector.connect(timeout)
+            with self._lock:  # both at once: `closed` is what was created and is not there any more
+                place.connection = connection
+                self._created += 1
         except BaseException:
             self._failed += 1
             self._give_up(place)
@@ -418,8 +421,6 @@ class Pool(Generic[C]):
         lifetime = self._options.max_lifetime * (1 - LIFETIME_JITTER * random.random())
         place.taken = place.idle_since = now
         place.ends = now + lifetime
-        with self._lock:
-            self._created += 1
         return place
 
     def _closed_error(self) -> Closed:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -14,7 +16,7 @@ from rich.console import Console
 from statekeep import BackendStats, KindStats, RecordKind, Unavailable
 from statekeep.backend import Backend
 from statekeep.census import QueueDepth
-from statekeep.cli.top.exposition import Exported, added_up, fetch, parsed
+from statekeep.cli.top.exposition import Exported, exported, fetch, parsed
 from statekeep.cli.top.figures import History, amount, as_json, duration, size, sparkline
 from statekeep.cli.top.samples import Counted, Counting, Sample, Sampler
 from statekeep.cli.top.view import screen
@@ -45,7 +47,14 @@ python_info{{version="3"}} 1.0
 """
 
 
-def sample(at: float, exported: Exported, bytes: int | None = None, **other: object) -> Sample:
+def processes(*texts: str) -> dict[str, Exported]:
+    """What processes export, by their addresses."""
+    return {f"http://{number}": exported(text) for number, text in enumerate(texts)}
+
+
+def sample(
+    at: float, processes: dict[str, Exported], bytes: int | None = None, **other: object
+) -> Sample:
     counted = Counted()
     if bytes is not None:
         kinds = {RecordKind.KEY_VALUE: KindStats(records=2, bytes=bytes)}
@@ -53,15 +62,15 @@ def sample(at: float, exported: Exported, bytes: int | None = None, **other: obj
         counted = Counted(BackendStats(kinds=kinds, stored_bytes=4096), [depth], at)
     time = datetime(2026, 1, 1, tzinfo=UTC)
     made: dict[str, object] = {"ping": 0.0002, "get": 0.0003, **other}
-    return Sample(at=at, time=time, counted=counted, exported=exported, **made)  # type: ignore[arg-type]
+    return Sample(at=at, time=time, counted=counted, processes=processes, **made)  # type: ignore[arg-type]
 
 
 def test_rates_and_quantiles_are_of_what_came_between_two_looks() -> None:
     """Of several processes together; within a bucket times are evenly spread."""
     history = History()
-    history.take(sample(10.0, added_up([exposition(1000)] * 2)), None)
+    history.take(sample(10.0, processes(*[exposition(1000)] * 2)), None)
     figures = history.take(
-        sample(12.0, added_up([exposition(1100, slow=3, failed=4, hits=75)] * 2)), None
+        sample(12.0, processes(*[exposition(1100, slow=3, failed=4, hits=75)] * 2)), None
     )
     get = figures.calls["get"]
     assert (get.rate, get.failed, get.conflicts) == (100.0, 4.0, 0.0)
@@ -79,17 +88,59 @@ def test_rates_and_quantiles_are_of_what_came_between_two_looks() -> None:
 def test_a_process_that_began_anew_counts_from_zero() -> None:
     """And never backwards."""
     history = History()
-    history.take(sample(10.0, added_up([exposition(1000)])), None)
-    figures = history.take(sample(12.0, added_up([exposition(10)])), None)
+    history.take(sample(10.0, processes(exposition(1000))), None)
+    figures = history.take(sample(12.0, processes(exposition(10))), None)
     assert figures.calls["get"].rate == 5.0
+
+
+def test_a_process_tells_nothing_of_the_others() -> None:
+    """One that does not answer for a while, or begins anew, is no burst of calls of the rest."""
+    history, busy = History(), exposition(1_000_000)
+    history.take(sample(0.0, processes(exposition(100), busy)), None)
+    looks = [
+        processes(exposition(110)),
+        processes(exposition(120), exposition(1_000_010)),
+        processes(exposition(130), exposition(1_000_020)),
+        processes(exposition(5), exposition(1_000_030)),
+    ]
+    rates = [
+        history.take(sample(at, look), None).calls["get"].rate
+        for at, look in enumerate(looks, start=1)
+    ]
+    assert rates == [10.0, 10.0, 20.0, 15.0]
+
+
+@pytest.mark.parametrize("value", ["NaN", "-5", "+Inf", "1e308", "1e18"])
+def test_numbers_that_make_no_sense_are_no_end(value: str) -> None:
+    """Nor are buckets without a bound, or labels that nobody knows."""
+    bucket = "statekeep_call_duration_seconds_bucket"
+    hostile = (
+        f'{bucket}{{operation="get",le="1"}} {value}\n{bucket}{{operation="get"}} 1\n'
+        f'{bucket}{{operation="\x1b[2Jput",le="NaN"}} 1\n{bucket}{{operation="a",le="b"}} 1\n'
+        f'{bucket}{{operation="\x1b[2Jget",le="+Inf"}} 1\n'
+        f'statekeep_task_wait_seconds_bucket{{le="+Inf"}} {value}\n'
+        f'statekeep_cache_hits_total{{kind="key_value"}} {value}\nstatekeep_retries_total {value}\n'
+    )
+    history = History()
+    for at in (1.0, 2.0):
+        figures = history.take(sample(at, processes(hostile, exposition(int(at)))), None)
+    console = Console(width=100, file=StringIO(), force_terminal=True)
+    console.print(screen("x", figures, history))
+    assert "[2J" in console.file.getvalue() and "\x1b[2J" not in console.file.getvalue()
+    assert as_json(figures)["calls"]["get"]["rate"] >= 1.0
+
+
+def test_labels_without_an_end_take_no_time() -> None:
+    """Reading them takes as many steps as they are long."""
+    assert list(parsed(f"statekeep_x{{{'a' * 4_000_000}}} 1\n")) == [("x", {}, 1.0)]
 
 
 def test_growth_is_reckoned_from_the_first_count() -> None:
     """None before there are two."""
     history = History()
-    first = sample(10.0, Exported(), bytes=1000)
+    first = sample(10.0, {}, bytes=1000)
     assert history.take(first, first.counted).kinds["key_value"].growth is None
-    later = sample(20.0, Exported(), bytes=6000)
+    later = sample(20.0, {}, bytes=6000)
     assert history.take(later, first.counted).kinds["key_value"].growth == 500.0
 
 
@@ -108,8 +159,8 @@ def test_labels_may_hold_anything() -> None:
 def test_the_screen_has_every_figure() -> None:
     """As text of any width, with what does not answer in it."""
     history = History()
-    history.take(sample(10.0, added_up([exposition(1000)]), bytes=1000), None)
-    last = sample(12.0, added_up([exposition(1200)]), bytes=2000, errors=("x: \x1b gone",))
+    history.take(sample(10.0, processes(exposition(1000)), bytes=1000), None)
+    last = sample(12.0, processes(exposition(1200)), bytes=2000, errors=("x: \x1b gone",))
     figures = history.take(last, None)
     console = Console(width=100, record=True, file=StringIO())
     console.print(screen("sqlite state.db", figures, history))
@@ -164,6 +215,19 @@ def test_what_a_process_serves_is_shown(run) -> None:
     assert second["ping"] > 0 and second["get"] > 0
 
 
+def test_looks_that_take_longer_than_the_interval_go_on(run) -> None:
+    """As they do where the store or a process is slow to answer, or does not."""
+    run("put", "k", "v")
+
+    def slow() -> tuple[int, str]:
+        time.sleep(0.15)
+        return 200, exposition(50)
+
+    with serving(slow) as url:
+        done = run("top", "--metrics", url, "--rounds", "3", "--interval", "0.1", "--json")
+    assert [each["processes"] for each in done.jsons] == [1, 1, 1]
+
+
 def test_a_page_that_is_no_exposition_says_what_to_mend() -> None:
     """Another page, an error, an address that is none."""
     with (
@@ -173,8 +237,54 @@ def test_a_page_that_is_no_exposition_says_what_to_mend() -> None:
         fetch(url)
     with serving(lambda: (404, "")) as url, pytest.raises(Unavailable, match="Not Found"):
         fetch(url)
-    with pytest.raises(Unavailable, match="nonsense"):
-        fetch("nonsense")
+    for address in ("nonsense", "file:///etc/hostname", "http://h:port/", "http://h/a b"):
+        with pytest.raises(Unavailable, match=address):
+            fetch(address)
+    with pytest.raises(Unavailable) as caught:
+        fetch("http://me:secret@127.0.0.1:1/")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n"]
+)
+def test_an_answer_that_drips_has_an_end(monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+    """A byte now and then, in the head or the body, holds nobody up."""
+    monkeypatch.setattr("statekeep.cli.top.exposition.PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            with suppress(OSError), server.accept()[0] as client:
+                client.sendall(first)
+                while True:
+                    client.sendall(b"s")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        with pytest.raises(Unavailable, match="http://127.0.0.1"):
+            fetch(f"http://127.0.0.1:{server.getsockname()[1]}/")
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"\x00\xff" * 99, b"", b"HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n"]
+)
+def test_what_is_no_answer_is_said(answer: bytes) -> None:
+    """Binary, nothing, a redirect."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with server.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(Unavailable, match="http://127.0.0.1"):
+            fetch(f"http://127.0.0.1:{server.getsockname()[1]}/")
+        thread.join(20)
 
 
 class Leaving(Layer):
@@ -209,6 +319,28 @@ def test_a_store_that_does_not_answer_is_said_and_asked_again() -> None:
         assert sampler.sample().ping is not None
     finally:
         Leaving.gone = False
+        counting.stop()
+
+
+class Broken(Layer):
+    """A store that fails as no store should."""
+
+    def stats(self) -> BackendStats:
+        raise ZeroDivisionError
+
+
+def test_a_count_that_fails_in_an_odd_way_is_said() -> None:
+    """Nobody waits for it, and the next one is tried."""
+    backend = Broken(MemoryBackend())
+    counting = Counting(backend, 0.001)
+    waiting = threading.Thread(target=counting.wait, daemon=True)
+    waiting.start()
+    counting.start()
+    try:
+        waiting.join(20)
+        assert not waiting.is_alive()
+        assert Sampler(backend, (), counting).sample().errors == ("counting: ZeroDivisionError",)
+    finally:
         counting.stop()
 
 

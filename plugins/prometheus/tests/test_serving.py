@@ -210,3 +210,11 @@ def test_a_child_may_serve_on_a_port_of_its_own(tmp_path: Path) -> None:
             assert os.waitpid(child, 0)[1] == 0
     with pytest.raises(urllib.error.URLError):
         scraped(ports[0])
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_a_host_that_can_be_none_is_a_clear_error(host: str) -> None:
+    """Not that of a codec."""
+    observer = {"host": host, "port": 1, "registry": CollectorRegistry()}
+    with pytest.raises(StorageError, match=r"cannot listen on .* look at host and port"):
+        statekeep.open({"memory": {}, "observers": {"prometheus": observer}})

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from statekeep.errors import Unavailable
+from statekeep.errors import StorageError, Unavailable
 from statekeep.storage import Storage
+from statekeep.testing.forks import in_child
+from statekeep.usage import PoolStats
 from statekeep_sqlite import SqliteConfig
 from statekeep_sqlite.backend import SqliteBackend
 
@@ -171,3 +173,27 @@ def test_a_backend_that_is_dropped_is_freed(path: Path) -> None:
     del backend
     gc.collect()
     assert alive() is None
+
+
+def test_connections_are_counted_and_a_child_begins_at_zero(path: Path, opened: Open) -> None:
+    """What was opened and not closed is there, also after the fork that closes all of them."""
+    storage = opened()
+    storage.values.put("k", b"v")
+    storage.values.get("k")
+    pool = storage.usage().pool
+    assert pool.created - pool.closed == pool.in_use + pool.idle == 2
+    failed = pool.failed
+
+    def check() -> None:
+        assert storage.usage().pool == PoolStats()
+        storage.values.get("k")
+        assert storage.usage().pool == PoolStats(idle=1, created=1)
+
+    in_child(check, patience=30.0)
+    pool = storage.usage().pool
+    assert (pool.created, pool.in_use + pool.idle) == (pool.closed, 0)
+    path.rename(path.with_suffix(".away"))
+    with pytest.raises(StorageError):
+        storage.values.get("k")
+    assert storage.usage().pool.failed > failed
+    path.with_suffix(".away").rename(path)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from attrs import evolve
 
-from statekeep import envelope
+from statekeep import envelope, fork
 from statekeep.backend import Backend, BackendStats, Capabilities
 from statekeep.compressor import Compressor
 from statekeep.envelope import unwrap
@@ -52,6 +52,11 @@ class CompressionLayer(Layer):
         self._compressor = find(name) if name else None
         self._head = envelope.prefix(name)
         self._min_size = min_size
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Begins to count at zero: what the parent moved is not the child's."""
         # Added to without a lock: `+=` of a number at hand is one step for the interpreter.
         self._written = self._written_stored = self._read = self._read_stored = 0
 

@@ -72,7 +72,11 @@ class MetricsLayer(Layer):
             series.add(perf_counter() - begun, *load_of(transactions))
             series.failed(type(error).__name__)
             raise
-        series.add(perf_counter() - begun, *load_of(transactions))
+        taken = perf_counter() - begun
+        queued = series.queued
+        queued.append((taken, *load_of(transactions)))
+        if len(queued) > MOST_QUEUED:
+            series.settle()
         for outcome in outcomes:
             if not isinstance(outcome, Committed):
                 series.failed(type(error_of(outcome)).__name__)

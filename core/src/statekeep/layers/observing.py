@@ -166,17 +166,23 @@ class ObservingLayer(ObservedLayer):
             call: makes it.
             refusal: the error that an answer stands for.
         """
-        tokens = [self._begun(observer, operation) for observer in self._observers]
-        begun = perf_counter()
-        try:
+        tokens: list[Any] = []
+        begun, count, error = perf_counter(), records or 0, None
+        try:  # an interrupt may come after any call, and who was told of the begin is to be told
+            for observer in self._observers:  # of the end: what it opened would stay open
+                tokens.append(self._begun(observer, operation))  # noqa: PERF401  # one by one
+            begun = perf_counter()
             answer = call()
-        except BaseException as error:
-            self._ended(CallEnd(operation, perf_counter() - begun, records or 0, error), tokens)
+            if records is None:
+                count = _length(answer)
+            error = refusal(answer)
+            return answer
+        except BaseException as raised:
+            error = raised
             raise
-        taken = perf_counter() - begun
-        count = _length(answer) if records is None else records
-        self._ended(CallEnd(operation, taken, count, refusal(answer)), tokens)
-        return answer
+        finally:
+            self._ended(CallEnd(operation, perf_counter() - begun, count, error), tokens)
+            del error  # whose traceback has this frame
 
     def _peeked(
         self, one: str, several: str, keys: Sequence[str], peek: Callable[[Sequence[str]], T | None]
@@ -196,13 +202,17 @@ class ObservingLayer(ObservedLayer):
             self._complain(observer)
             return None
 
-    def _ended(self, end: CallEnd, tokens: Sequence[Any]) -> None:
+    def _ended(self, end: CallEnd, tokens: list[Any]) -> None:
         """The last to begin is the first to end, as what they opened is nested."""
-        for observer, token in zip(reversed(self._observers), reversed(tokens), strict=True):
-            try:
-                observer.ended(end, token)
-            except Exception:
-                self._complain(observer)
+        if not tokens:
+            return
+        observer = self._observers[len(tokens) - 1]
+        try:
+            observer.ended(end, tokens.pop())
+        except Exception:
+            self._complain(observer)
+        finally:  # also where an interrupt came
+            self._ended(end, tokens)
 
 
 def _length(answer: Any) -> int:

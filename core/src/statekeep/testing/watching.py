@@ -30,7 +30,7 @@ class WatchingTests(Kit):
         assert backend.target.system and str(backend.target)
 
     def test_watching_the_pool_adds_up(self, storage: Storage, prefix: str) -> None:
-        """Nothing is negative, what counts up never goes down, and idle again is idle."""
+        """Nothing is negative, counters never go down, what was opened is there or was closed."""
 
         def work() -> None:
             for number in range(20):
@@ -43,6 +43,7 @@ class WatchingTests(Kit):
         for pool in (before, after):
             assert min(each for each in astuple(pool) if each is not None) >= 0
             assert pool.limit is None or pool.in_use + pool.idle <= pool.limit
+            assert pool.created - pool.closed == pool.in_use + pool.idle
         assert all(getattr(before, name) <= getattr(after, name) for name in GROWING)
         assert after.waiting == 0
         assert {each.name for each in fields(PoolStats)} > set(GROWING)

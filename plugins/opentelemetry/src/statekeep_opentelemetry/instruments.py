@@ -44,7 +44,7 @@ class Instruments:
     """
 
     def __init__(self, meter: Meter) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close a storage meanwhile
         self._sources: tuple[Source, ...] = ()
         makers = {
             Kind.GROWS: meter.create_observable_counter,
@@ -63,7 +63,7 @@ class Instruments:
 
     def after_fork(self) -> None:
         """The lock may have been held by a thread that the child does not have."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def join(self, watched: Watched, name: str, attributes: Attributes) -> Source:
         """Tells of a storage from now on."""
@@ -94,14 +94,14 @@ class _Providers:
     """The instruments by provider, made when they are needed and kept: none can be taken back."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._of_global: Instruments | None = None
         self._of: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
         fork.register(self)
 
     def after_fork(self) -> None:
         """As with the instruments' own lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def instruments_of(self, provider: MeterProvider | None) -> Instruments:
         """Those of a provider; None for the global one, which may be set up later."""

@@ -53,13 +53,13 @@ class _Collectors:
     """The collectors by registry; those without a storage are taken out."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close a storage meanwhile
         self._of: dict[CollectorRegistry, StorageCollector] = {}
         fork.register(self)
 
     def after_fork(self) -> None:
         """The lock may have been held by a thread that the child does not have."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def join(self, registry: CollectorRegistry, source: Source, name: str) -> None:
         """Exports a storage under this name, or under `name-2`, ... where it is taken.

@@ -48,13 +48,13 @@ class _Endpoints:
     """The endpoints of this process by address."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close a storage meanwhile
         self._at: dict[Address, Endpoint] = {}
         fork.register(self)
 
     def after_fork(self) -> None:
         """A child has none: the threads are its parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for endpoint in self._at.values():
             endpoint.abandon()
         self._at = {}
@@ -93,8 +93,8 @@ def _start(address: Address, registry: CollectorRegistry) -> tuple[WSGIServer, t
     host, port = address
     try:
         server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
+    except (OSError, UnicodeError) as error:  # the latter for what can be no host name
+        taken = getattr(error, "errno", None) == errno.EADDRINUSE
         advice = (
             "another program or process has it: set another port (every process needs its own)"
             if taken
@@ -102,8 +102,8 @@ def _start(address: Address, registry: CollectorRegistry) -> tuple[WSGIServer, t
         )
         raise StorageError(
             f"storage.observers.prometheus.port: cannot listen on {host}:{port} "
-            f"({error.strerror or error}); {advice}, or leave the port out and serve the registry "
-            "from the application"
+            f"({getattr(error, 'strerror', None) or error}); {advice}, or leave the port out and "
+            "serve the registry from the application"
         ) from error
     handler: Any = server.RequestHandlerClass
     server.RequestHandlerClass = type("Handler", (handler,), {"timeout": SILENCE})

@@ -71,8 +71,6 @@ class Pool(Generic[L]):
         self._least = config.min_idle
         self._timeout = timeout
         self._server = server
-        self._created = self._failed = self._waits = self._wait_timeouts = 0
-        self._wait_seconds = 0.0
         self._reset()
         fork.register(self)
 
@@ -82,6 +80,8 @@ class Pool(Generic[L]):
         self._idle: deque[L] = deque()
         self._lent: weakref.WeakSet[Place[L]] = weakref.WeakSet()
         self._waiting = self._generation = 0
+        self._created = self._failed = self._waits = self._wait_timeouts = 0
+        self._wait_seconds = 0.0
         self._filling = False
         self._closed = False
 
@@ -99,9 +99,12 @@ class Pool(Generic[L]):
                     self._wait()
                 place = Place[L](self._generation)
                 link = self._idle.pop() if self._idle else None
+                if link is not None:
+                    place.link = link
                 self._lent.add(place)
             try:
-                place.link = link or self._opened()
+                if link is None:
+                    self._open(place)
                 if link is None or link.usable():
                     return place
             except BaseException:
@@ -111,16 +114,17 @@ class Pool(Generic[L]):
                 raise
             self.discard(place)  # those below it have been idle for longer
 
-    def _opened(self) -> L:
+    def _open(self, place: Place[L]) -> None:
+        """Opens a connection in this place."""
         try:
             link = self._connect()
         except BaseException:
             with self._lock:
                 self._failed += 1
             raise
-        with self._lock:
+        with self._lock:  # both at once: `closed` is what was created and is not there any more
+            place.link = link
             self._created += 1
-        return link
 
     def _all_in_use(self) -> bool:
         return self._most is not None and not self._idle and len(self._lent) >= self._most
@@ -195,7 +199,7 @@ class Pool(Generic[L]):
                 place = Place[L](self._generation)
                 self._lent.add(place)
             try:
-                place.link = self._opened()
+                self._open(place)
             except BaseException:
                 self._gone(place)
                 raise
@@ -229,7 +233,8 @@ class Pool(Generic[L]):
     def stats(self) -> PoolStats:
         """What the pool holds and did."""
         with self._lock:
-            in_use, idle = len(self._lent), len(self._idle)
+            in_use = sum(hasattr(place, "link") for place in self._lent)  # else being opened
+            idle = len(self._idle)
             return PoolStats(
                 in_use=in_use,
                 idle=idle,

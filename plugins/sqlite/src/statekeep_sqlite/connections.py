@@ -104,12 +104,16 @@ class Connections:
         self._open_lock = threading.Lock()
         self._forking: list[threading.Lock | WriterLock] = []
         self._waiting: set[int] = set()
-        self._waits = self._wait_timeouts = 0
-        self._wait_seconds = 0.0
+        self._begin_counting()
         self._draining = False
         self._closed = False
         self._unsafe = False
         fork.register_pausing(self)
+
+    def _begin_counting(self) -> None:
+        self._opened = self._retired = self._failed = 0
+        self._waits = self._wait_timeouts = 0
+        self._wait_seconds = 0.0
 
     def pool_stats(self) -> PoolStats:
         """Connections; those waiting are callers that want to write."""
@@ -120,6 +124,9 @@ class Connections:
             in_use=max(alive - idle, 0),
             idle=idle,
             waiting=len(self._waiting),
+            created=self._opened,
+            closed=self._retired,
+            failed=self._failed,
             waits=self._waits,
             wait_timeouts=self._wait_timeouts,
             wait_seconds=self._wait_seconds,
@@ -167,6 +174,7 @@ class Connections:
         self._unsafe = self._unsafe or bool(self._alive)
         _leak(self._alive)
         self._forking, self._waiting = [], set()
+        self._begin_counting()
         self._idle, self._alive, self._writer = deque(), WeakSet(), None
 
     def _reentered(self) -> Unavailable:
@@ -209,6 +217,10 @@ class Connections:
             self._retire(connection)
 
     def _retire(self, connection: sqlite3.Connection) -> None:
+        self._shut(connection)
+        self._retired += 1
+
+    def _shut(self, connection: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
             connection.close()
         # Only now: a fork waits until the last one is closed.
@@ -242,6 +254,7 @@ class Connections:
                     raise
                 return self._connect(self.location.uri("ro", immutable="1"), FIRST_READ, *pragmas)
         except sqlite3.Error as error:
+            self._failed += 1
             raise self._translated(error) from error
 
     def _connect(self, uri: str, *statements: str) -> Connection:
@@ -260,8 +273,9 @@ class Connections:
             for statement in statements:
                 connection.execute(statement).fetchall()
         except BaseException:
-            self._retire(connection)
+            self._shut(connection)
             raise
+        self._opened += 1
         return connection
 
     def _refuse_closed(self) -> None:

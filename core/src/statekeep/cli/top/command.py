@@ -89,8 +89,9 @@ def _looks(
         yield history.take(sampler.sample(), sampler.counting.first)
         if number == rounds:
             return
-        due = max(due + interval, time.monotonic())  # where a look takes longer, none is made up
-        time.sleep(due - time.monotonic())
+        now = time.monotonic()
+        due = max(due + interval, now)  # where a look takes longer, none is made up
+        time.sleep(due - now)
 
 
 def _live(title: str, history: History, looks: Iterator[Figures]) -> None:

@@ -10,7 +10,7 @@ from attrs import asdict, field, frozen, mutable
 
 from statekeep.cli.counting import queue_row
 from statekeep.cli.text import iso
-from statekeep.cli.top.exposition import Calls, Exported
+from statekeep.cli.top.exposition import Exported, added_up
 from statekeep.cli.top.samples import Counted, Sample
 from statekeep.metrics import TASKS
 
@@ -85,16 +85,17 @@ class History:
         before = self._before or sample
         self._before = sample
         elapsed = max(sample.at - before.at, 1e-9)
-        calls = _calls(sample.exported, before.exported, elapsed)
+        grown = _grown(sample, before)
+        calls = _calls(grown, elapsed)
         self.pings.append(sample.ping or 0.0)
         self.rates.append(sum(each.rate for name, each in calls.items() if name not in TASKS))
         return Figures(
             sample=sample,
             calls=dict(sorted(calls.items(), key=lambda pair: -pair[1].rate)),
             kinds=_kinds(sample.counted, first),
-            hit_rates=_hit_rates(sample.exported, before.exported),
+            hit_rates=_hit_rates(grown),
             compression=_compression(sample.exported),
-            retries=_rate("retries_total", sample.exported, before.exported, elapsed),
+            retries=_rate("retries_total", grown, elapsed),
         )
 
 
@@ -159,11 +160,16 @@ def size(count: float | None) -> str:
     return f"{count:.3g} {SIZES[power]}" if abs(count) < 1000 else f"{count:.0f} {SIZES[power]}"
 
 
-def _calls(now: Exported, before: Exported, elapsed: float) -> dict[str, CallFigures]:
-    found: dict[str, CallFigures] = {}
-    for operation, calls in now.calls.items():
-        new = calls.since(before.calls.get(operation, Calls()))
-        found[operation] = CallFigures(
+def _grown(sample: Sample, before: Sample) -> Exported:
+    """What came between two samples, of the processes that answered both times."""
+    return added_up(
+        now.since(before.processes.get(url, now)) for url, now in sample.processes.items()
+    )
+
+
+def _calls(grown: Exported, elapsed: float) -> dict[str, CallFigures]:
+    return {
+        operation: CallFigures(
             rate=new.count / elapsed,
             p50=new.quantile(0.5),
             p95=new.quantile(0.95),
@@ -171,7 +177,8 @@ def _calls(now: Exported, before: Exported, elapsed: float) -> dict[str, CallFig
             failed=new.failed / elapsed,
             conflicts=new.conflicts / elapsed,
         )
-    return found
+        for operation, new in grown.calls.items()
+    }
 
 
 def _kinds(counted: Counted, first: Counted | None) -> dict[str, KindFigures]:
@@ -187,12 +194,11 @@ def _kinds(counted: Counted, first: Counted | None) -> dict[str, KindFigures]:
     return found
 
 
-def _hit_rates(now: Exported, before: Exported) -> dict[str, float]:
+def _hit_rates(grown: Exported) -> dict[str, float]:
     rates: dict[str, float] = {}
     for kind in ("key_value", "key_set"):
         hits, misses = (
-            (now.get(name, kind) or 0.0) - (before.get(name, kind) or 0.0)
-            for name in ("cache_hits_total", "cache_misses_total")
+            grown.get(name, kind) or 0.0 for name in ("cache_hits_total", "cache_misses_total")
         )
         if hits + misses > 0:
             rates[kind] = hits / (hits + misses)
@@ -204,6 +210,6 @@ def _compression(now: Exported) -> float | None:
     return plain / stored if plain and stored else None
 
 
-def _rate(name: str, now: Exported, before: Exported, elapsed: float) -> float | None:
-    latest = now.get(name)
-    return None if latest is None else max(0.0, latest - (before.get(name) or 0.0)) / elapsed
+def _rate(name: str, grown: Exported, elapsed: float) -> float | None:
+    new = grown.get(name)
+    return None if new is None else new / elapsed

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from attrs import evolve, field, frozen
 
 from statekeep.backend import Backend, BackendStats
 from statekeep.census import QueueDepth, queues
-from statekeep.cli.top.exposition import Exported, added_up, fetch
+from statekeep.cli.top.exposition import Exported, added_up, exported, fetch
 from statekeep.errors import StorageError, Unavailable
 
 PROBE_KEY = "statekeep-top-probe"
@@ -48,7 +48,7 @@ class Sample:
         ping: seconds that the store took to answer; None where it did not.
         get: seconds for a read of one key.
         counted: what is in the store.
-        exported: what processes tell of themselves.
+        processes: what those that answered tell of themselves, by their addresses.
         errors: what could not be asked, and why.
     """
 
@@ -57,8 +57,13 @@ class Sample:
     ping: float | None
     get: float | None
     counted: Counted
-    exported: Exported
+    processes: Mapping[str, Exported]
     errors: Sequence[str] = ()
+
+    @property
+    def exported(self) -> Exported:
+        """What all processes tell together."""
+        return added_up(self.processes.values())
 
 
 class Counting:
@@ -91,8 +96,8 @@ class Counting:
                 stats, found = self._backend.stats(), queues(self._backend)
                 self.latest = Counted(stats, found, time.monotonic())
                 self.first = self.first or self.latest
-            except StorageError as error:
-                self.latest = evolve(self.latest, error=str(error))
+            except Exception as error:  # else `wait` would have no end, and nobody would know
+                self.latest = evolve(self.latest, error=str(error) or type(error).__name__)
             self._tried.set()
             self._stopped.wait(max(self._interval, REST * (time.monotonic() - begun)))
 
@@ -116,7 +121,7 @@ class Sampler:
         errors: list[str] = []
         ping = self._timed(self.backend.ping, errors)
         get = None if ping is None else self._timed(self._get, errors)
-        exported = self._exported(errors)
+        processes = self._processes(errors)
         counted = self.counting.latest
         if counted.error:
             errors.append(f"counting: {counted.error}")
@@ -126,21 +131,21 @@ class Sampler:
             ping=ping,
             get=get,
             counted=counted,
-            exported=exported,
+            processes=processes,
             errors=tuple(dict.fromkeys(errors)),
         )
 
     def _get(self) -> None:
         self.backend.get_many((PROBE_KEY,))
 
-    def _exported(self, errors: list[str]) -> Exported:
-        texts: list[str] = []
+    def _processes(self, errors: list[str]) -> dict[str, Exported]:
+        found: dict[str, Exported] = {}
         for url in self.urls:
             try:
-                texts.append(fetch(url))
+                found[url] = exported(fetch(url))
             except Unavailable as error:
                 errors.append(str(error))
-        return added_up(texts)
+        return found
 
     @staticmethod
     def _timed(action: Callable[[], object], errors: list[str]) -> float | None:

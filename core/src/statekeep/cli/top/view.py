@@ -90,7 +90,7 @@ def _calls(figures: Figures, history: History) -> Panel:
     for name, each in list(figures.calls.items())[:MOST_OPERATIONS]:
         times = (duration(part) for part in (each.p50, each.p95, each.p99))
         failed = Text(amount(each.failed), style=BAD if each.failed else "")
-        table.add_row(name, amount(each.rate), *times, failed, amount(each.conflicts))
+        table.add_row(printable(name), amount(each.rate), *times, failed, amount(each.conflicts))
     whole = Text(f"{amount(history.rates[-1])} calls/s  {sparkline(history.rates, WIDTH)}")
     count = figures.sample.exported.processes
     title = f"calls of {count} process{'' if count == 1 else 'es'}"
