@@ -255,7 +255,7 @@ def test_import_settles_conflicts_as_told(run: Any, stored: None) -> None:
     run("export", "x.gz", "--url", A)
     run("--url", B, "put", "k", "theirs")
     ran = run("import", "x.gz", "--url", B)
-    assert (ran.code, "'k'" in ran.err) == (1, True)
+    assert (ran.code, "'k'" in ran.err, "--on-conflict" in ran.err) == (1, True, True)
     assert run("--url", B, "list").lines[1:] == []
     assert run("import", "x.gz", "--url", B, "--on-conflict", "skip").code == 0
     assert run("--url", B, "get", "k").raw == b"theirs"
