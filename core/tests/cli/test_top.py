@@ -172,6 +172,19 @@ def test_the_screen_has_every_figure() -> None:
     assert as_json(figures)["calls"]["get"]["rate"] == 100.0
 
 
+@pytest.mark.parametrize(("asked", "advised"), [(0, True), (1, False)])
+def test_only_who_asked_no_process_is_told_how_to(asked: int, advised: bool) -> None:
+    """Where one was asked and did not answer, that is what there is to say."""
+    history = History()
+    errors = ("http://localhost:9464/metrics: refused",) * asked
+    figures = history.take(sample(10.0, added_up([]), asked=asked, errors=errors), None)
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(screen("sqlite state.db", figures, history))
+    text = console.export_text()
+    assert ("give --metrics URL" in text) is advised
+    assert ("refused" in text) is not advised
+
+
 @contextmanager
 def serving(answer: Callable[[], tuple[int, str]]) -> Iterator[str]:
     """A process that exports, over real HTTP."""

@@ -44,7 +44,8 @@ def check_empty(target: Backend, selection: Selection) -> None:
             where = f" under {selection.prefix!r}" if selection.prefix else ""
             raise TargetConflict(
                 f"the target is not empty{where}: it has the {described(found)}. Say what becomes "
-                "of records that it has otherwise (skip, overwrite, newer), or take an empty one",
+                "of records that it has otherwise (--on-conflict, or on_conflict in Python: skip, "
+                "overwrite, newer), or take an empty one",
                 [described(found)],
             )
 

@@ -120,7 +120,7 @@ def conflict(names: Sequence[str], count: int) -> TargetConflict:
     shown = ", ".join(names[:3]) + (", ..." if count > 3 else "")
     return TargetConflict(
         f"the target has {count} of these records otherwise, and they stay as they are there "
-        f"({shown}): say whether to skip or to overwrite them",
+        f"({shown}): say whether to skip or to overwrite them (--on-conflict)",
         names,
     )
 

@@ -135,7 +135,7 @@ class _Examination:
             yield unknown(
                 "long-transactions",
                 "the user lacks PROCESS, with which the transactions of others are seen",
-                "GRANT PROCESS ON *.* TO the user",
+                f"GRANT PROCESS ON *.* TO {rights.account(self._connection)};",
             )
             return
         for thread, seconds in found[: examining.SHOWN]:

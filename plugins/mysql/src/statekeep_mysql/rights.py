@@ -34,6 +34,12 @@ NEEDED: dict[str, tuple[str, tuple[str, ...]]] = {
 """Of each table the columns that have no default, and what this package does with it."""
 
 
+def account(connection: Connection) -> str:
+    """Whom the server takes this user for, as `GRANT` names it."""
+    user, _, host = str(connection.run(("SELECT CURRENT_USER()",))[0].rows[0][0]).rpartition("@")
+    return f"'{user}'@'{host}'"
+
+
 def examined(connection: Connection, names: Names, there: set[str]) -> Iterator[Finding]:
     """Every right that is missing, or that none is.
 
@@ -42,7 +48,7 @@ def examined(connection: Connection, names: Names, there: set[str]) -> Iterator[
         names: of the tables.
         there: the tables that exist, in lower case.
     """
-    user, _, host = str(connection.run(("SELECT CURRENT_USER()",))[0].rows[0][0]).rpartition("@")
+    user = account(connection)
     lacking = False
     for each, (columns, rights) in NEEDED.items():
         name = str(getattr(names, each))
@@ -63,9 +69,9 @@ def examined(connection: Connection, names: Names, there: set[str]) -> Iterator[
                 place = f"{quote(names.database)}.{quote(name)}"
                 yield problem(
                     "rights",
-                    f"the user '{user}'@'{host}' lacks {right} on {place}",
+                    f"the user {user} lacks {right} on {place}",
                     "calls that need it are refused with AccessDenied",
-                    f"GRANT {right} ON {place} TO '{user}'@'{host}';",
+                    f"GRANT {right} ON {place} TO {user};",
                 )
     if not lacking:
-        yield good("rights", f"the user '{user}'@'{host}' has all that it needs")
+        yield good("rights", f"the user {user} has all that it needs")

@@ -45,6 +45,7 @@ class Sample:
     Attributes:
         at: by `time.monotonic()`.
         time: by the clock of this machine.
+        asked: how many processes were asked for their numbers.
         ping: seconds that the store took to answer; None where it did not.
         get: seconds for a read of one key.
         counted: what is in the store.
@@ -54,6 +55,7 @@ class Sample:
 
     at: float
     time: datetime
+    asked: int = 0
     ping: float | None
     get: float | None
     counted: Counted
@@ -128,6 +130,7 @@ class Sampler:
         return Sample(
             at=time.monotonic(),
             time=datetime.now(UTC),
+            asked=len(self.urls),
             ping=ping,
             get=get,
             counted=counted,

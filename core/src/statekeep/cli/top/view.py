@@ -30,7 +30,7 @@ def _parts(title: str, figures: Figures, history: History) -> Iterator[Renderabl
     if figures.sample.exported.processes:
         yield _calls(figures, history)
         yield _processes(figures)
-    else:
+    elif not figures.sample.asked:
         yield Text(
             "Calls, pools and caches are those of the processes that use the store: "
             "give --metrics URL of what the observer prometheus serves there.",
