@@ -118,6 +118,15 @@ def test_a_read_only_store_is_only_read(run, elsewhere) -> None:
     assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize("command", ["check", "doctor", "stats"])
+def test_who_only_reads_is_not_told_to_create(run, command) -> None:
+    """There a write and `--create` are refused; the place is what can be wrong."""
+    refused = run(command, "--url", "sqlite:///absent.db?read_only=true")
+    assert refused.code == 1
+    said = refused.out + refused.err
+    assert "correct the place in the config" in said and "--create" not in said
+
+
 def test_a_failure_on_the_way_leaves_no_record(run, flaky) -> None:
     """The report so far, the error in one line, exit code 4, and the probes are cleaned up."""
     found = run("check", "--url", "flaky:", "--create", "--rounds", "1")

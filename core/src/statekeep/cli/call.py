@@ -118,11 +118,18 @@ class Call:
             if not create and (missing := backend.missing()):
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise No(
-                    f"there is no store yet: missing {missing[0]}{more}; the first write "
-                    "creates it, or: statekeep check --create"
+                    f"there is no store yet: missing {missing[0]}{more}; "
+                    f"{remedy_of_missing(backend)}"
                 )
             backend.setup()
             yield Storage(backend)
+
+
+def remedy_of_missing(backend: Backend) -> str:
+    """What to do where there is no store yet."""
+    if backend.capabilities.read_only:
+        return "it is only read here, so nothing is created: correct the place in the config"
+    return "the first write creates it, or: statekeep check --create"
 
 
 def command(

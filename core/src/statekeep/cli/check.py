@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from attrs import field, mutable
 
-from statekeep.cli.call import Call, command
+from statekeep.cli.call import Call, command, remedy_of_missing
 from statekeep.cli.exits import NO, OK, describe
 from statekeep.cli.output import Output
 
@@ -69,7 +69,7 @@ def _check(call: Call, report: Report, create: bool, rounds: int) -> bool:
         missing = list(backend.missing())
         if missing and not create:
             report.note("missing", missing, ", ".join(missing))
-            report.note("created", False, "nothing; the first write does it, or: check --create")
+            report.note("created", False, f"nothing; {remedy_of_missing(backend)}")
             return False
         report.note("missing", missing, ", ".join(missing) or "nothing")
         backend.setup()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from statekeep.backend import Backend
+from statekeep.cli.call import remedy_of_missing
 from statekeep.cli.capacity import judged
 from statekeep.cli.patience import TooSlow, steps
 from statekeep.cli.probes import Probe
@@ -71,7 +72,7 @@ def _login(backend: Backend) -> Iterator[Finding]:
             "tables",
             f"missing: {', '.join(missing)}",
             "nothing was ever stored there, or the config names another place",
-            "statekeep check --create",
+            remedy_of_missing(backend),
         )
     else:
         yield good("tables", "nothing is missing")
