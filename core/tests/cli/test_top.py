@@ -177,7 +177,7 @@ def test_only_who_asked_no_process_is_told_how_to(asked: int, advised: bool) -> 
     """Where one was asked and did not answer, that is what there is to say."""
     history = History()
     errors = ("http://localhost:9464/metrics: refused",) * asked
-    figures = history.take(sample(10.0, added_up([]), asked=asked, errors=errors), None)
+    figures = history.take(sample(10.0, {}, asked=asked, errors=errors), None)
     console = Console(width=100, record=True, file=StringIO())
     console.print(screen("sqlite state.db", figures, history))
     text = console.export_text()
