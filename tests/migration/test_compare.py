@@ -242,6 +242,21 @@ def test_a_record_that_changes_while_it_is_compared_is_no_difference(alike: Pair
     assert list(migration.compare(Late(source.backend), target.backend)) == []
 
 
+def test_a_comparison_tells_how_much_of_the_source_it_has_read(memories: Pair) -> None:
+    """Also where the target has nothing of it."""
+    source, target = memories
+    source.values.put_many({f"n/{number}": b"" for number in range(2500)})
+    moments: list[migration.Progress] = []
+    assert (
+        len(list(migration.compare(source.backend, target.backend, watch=moments.append))) == 2500
+    )
+    assert moments[-1].records == 2500 and moments[-1].total.records == 0
+    assert [each.records for each in moments] == sorted(each.records for each in moments)
+    moments.clear()
+    migration.follow(source.backend, target.backend, watch=moments.append)
+    assert moments[-1].phase == "follow" and moments[-1].records == 2500
+
+
 def test_follow_writes_only_what_differs_and_deletes_only_when_told(alike: Pair) -> None:
     """A newer version is written, one that the target has ahead stays, what is gone stays too."""
     source, target = alike

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -18,10 +19,12 @@ from typing import Any
 import pytest
 import statekeep
 from statekeep import migration
-from statekeep.cli.progress import Display
+from statekeep.cli.progress import Display, display
 from statekeep.cli.stores import place
 from statekeep.config import load
-from statekeep.migration import Count, Progress
+from statekeep.errors import Unavailable
+from statekeep.migration import EVERYTHING, Count, Progress
+from statekeep.migration.patience import Patience
 from statekeep.model import RecordKind
 
 A, B = "sqlite:///a.db", "sqlite:///b.db"
@@ -363,3 +366,35 @@ def test_progress_is_shown_with_rate_and_time_left(capsys: pytest.CaptureFixture
         "records_per_second": 20,
         "seconds_left": None,
     }
+
+
+def test_a_comparison_is_as_far_as_the_source_was_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where little of it is at the target, and so little is counted."""
+    moments = iter([100.0, 110.0])
+    lines = Display(as_json=False, clock=lambda: next(moments))
+    lines.estimate.records = 1000
+    lines(Progress("verify", {}, read=0))
+    lines(Progress("verify", {RecordKind.KEY_VALUE: Count(records=1, bytes=9)}, read=500))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "verify: 500 of 1000 records, 0.0 MB, 50/s, about 10 s left"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_store_that_is_away_is_said_while_it_is_waited_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    """Once, with how long it is waited for; what is over at once is no news."""
+    monkeypatch.setattr("statekeep.migration.patience.TOLD_DELAY", 0.01)
+    failures = iter([Unavailable("redis: gone"), Unavailable("redis: gone"), Unavailable("no")])
+
+    def call() -> str:
+        for failure in failures:
+            raise failure
+        return "there"
+
+    with display(as_json, None, EVERYTHING):
+        assert Patience(timedelta(seconds=9)).call(call) == "there"
+    (line,) = capsys.readouterr().err.splitlines()
+    said = json.loads(line)["warning"] if as_json else line
+    assert said == "asking again for up to 9 s: redis: gone"
+    assert not logging.getLogger("statekeep.migration").handlers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from attrs import define, field
 
+from statekeep.cli.text import printable
 from statekeep.errors import StorageError
 from statekeep.migration import Progress, Selection
 
@@ -77,7 +79,7 @@ class Display:
                 self._task = self._begin(self.bar, progress.phase)
         if self.bar is not None:
             total = self.estimate.records
-            done = progress.total.records
+            done = progress.records
             self.bar.update(self._task, completed=done, total=total and max(total, done))
         elif now - self._shown >= EVERY:
             self._shown = now
@@ -85,16 +87,17 @@ class Display:
 
     def _line(self, progress: Progress, seconds: float) -> str:
         whole = progress.total
-        rate = (whole.records - progress.resumed) / seconds if seconds else 0.0
+        done = progress.records
+        rate = (done - progress.resumed) / seconds if seconds else 0.0
         total = self.estimate.records
         left = None
-        if total is not None and rate and total > whole.records:
-            left = round((total - whole.records) / rate)
+        if total is not None and rate and total > done:
+            left = round((total - done) / rate)
         if self.as_json:
             return json.dumps(
                 {
                     "progress": progress.phase,
-                    "records": whole.records,
+                    "records": done,
                     "total": total,
                     "bytes": whole.bytes,
                     "records_per_second": round(rate),
@@ -104,7 +107,7 @@ class Display:
         size = f"{whole.bytes / MEGABYTE:.1f} MB"
         of = f" of {total}" if total is not None else ""
         rest = f", about {left} s left" if left is not None else ""
-        return f"{progress.phase}: {whole.records}{of} records, {size}, {rate:.0f}/s{rest}"
+        return f"{progress.phase}: {done}{of} records, {size}, {rate:.0f}/s{rest}"
 
     def _begin(self, bar: Any, phase: str) -> Any:
         if self._task is not None:
@@ -121,7 +124,29 @@ def display(as_json: bool, backend: Backend | None, selection: Selection) -> Ite
         shown = Display(as_json, bar)
         if backend is not None:
             shown.estimate.count(backend, selection)
-        yield shown
+        log, told = logging.getLogger("statekeep.migration"), _Told(shown)
+        log.addHandler(told)
+        try:
+            yield shown
+        finally:
+            log.removeHandler(told)
+
+
+class _Told(logging.Handler):
+    """Shows what a move has to say of a store that is away."""
+
+    def __init__(self, shown: Display) -> None:
+        super().__init__(logging.WARNING)
+        self._shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, above the bar where there is one."""
+        message = printable(record.getMessage())
+        if self._shown.bar is not None:
+            self._shown.bar.console.print(message)
+        else:
+            line = json.dumps({"warning": message}) if self._shown.as_json else message
+            typer.echo(line, err=True)
 
 
 def _bar() -> Any:

@@ -44,6 +44,7 @@ class Comparison:
         watch: is told how far it is.
         tally: what both have had, by kind.
         found: how many differences there were so far.
+        read: how many records of the source were read so far.
     """
 
     source: Backend
@@ -53,6 +54,7 @@ class Comparison:
     watch: Watch = unwatched
     tally: Tally = field(factory=Tally)
     found: int = 0
+    read: int = 0
 
     @property
     def _sides(self) -> tuple[Backend, Backend]:
@@ -96,11 +98,12 @@ class Comparison:
             yield from self._sets(sets, pool)
             self.tally.add(kind, Count(records=met[0], bytes=met[1]))
             met[:] = [0, 0]
-            self.watch(Progress("verify", self.tally.counts))
+            self.watch(Progress("verify", self.tally.counts, read=self.read))
 
     def _pages(self, side: Backend, kind: RecordKind) -> Iterator[Sequence[tuple[Any, Item]]]:
         one = Selection(self.selection.prefix, (kind,))
         for portion in portions(side, one, BATCH, self.patience):
+            self.read += len(portion.items) if side is self.source else 0
             yield [(name_of(item), item) for item in portion.items]
 
     def _confirmed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from attrs import field, mutable
+from attrs import evolve, field, mutable
 
 from statekeep.backend import Backend
 from statekeep.migration import preflight, reading
@@ -66,7 +66,7 @@ def follow(
     tally = Tally()
 
     def told(progress: Progress) -> None:
-        watch(Progress("follow", progress.counts))
+        watch(evolve(progress, phase="follow"))
 
     comparison = Comparison(source, target, selection, waits, told, tally)
     mending = _Mending(source, target, delete, waits, tally)

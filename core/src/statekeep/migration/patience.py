@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -15,9 +16,14 @@ from statekeep.errors import OutcomeUnknown, Unavailable
 
 T = TypeVar("T")
 
+log = logging.getLogger("statekeep.migration")
+
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 5.0
 """Seconds between tries; each delay doubles the one before, less a random part of it."""
+
+TOLD_DELAY = 0.5
+"""Who waits for longer than this between two tries is told why: what is over sooner is no news."""
 
 TRANSIENT = (Unavailable, OutcomeUnknown)
 """After these a call is repeated: what a move writes comes out the same however often it is
@@ -49,7 +55,7 @@ class Patience:
             Unavailable, OutcomeUnknown: of the last try, when the limit has passed.
             Stopped: `stop` was set in the meantime.
         """
-        end, delay = None, FIRST_DELAY
+        end, delay, told = None, FIRST_DELAY, False
         while True:
             try:
                 return function()
@@ -59,6 +65,9 @@ class Patience:
                 if now + delay > end:
                     error.add_note(f"given up after {self.limit.total_seconds():g} s")
                     raise
+                if delay > TOLD_DELAY and not told:
+                    log.warning("asking again for up to %.0f s: %s", end - now, error)
+                    told = True
             if self.stop.wait(delay * random.uniform(0.5, 1)):
                 raise Stopped
             delay = min(2 * delay, LONGEST_DELAY)

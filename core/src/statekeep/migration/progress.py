@@ -92,11 +92,19 @@ class Progress:
         phase: what is going on: "check", "copy", "verify", "export", "read", "import", "delete".
         counts: what this phase has worked through so far, by kind.
         resumed: records of those that an earlier, interrupted run had worked through.
+        read: records of the source that were read so far, where those that are not in `counts`
+            are worked through too: a comparison counts what both sides have.
     """
 
     phase: str
     counts: Mapping[RecordKind, Count]
     resumed: int = 0
+    read: int | None = None
+
+    @property
+    def records(self) -> int:
+        """How far it is, in records of the source."""
+        return self.total.records if self.read is None else self.read
 
     @property
     def total(self) -> Count:
