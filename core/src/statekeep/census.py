@@ -15,9 +15,9 @@ from attrs import frozen, mutable
 from statekeep.backend import Backend
 from statekeep.clock import MICROSECOND, now_micros, to_micros
 from statekeep.layers.base import innermost
-from statekeep.model import DeferredMessage, KeyValueRecord, Record, RecordKind
+from statekeep.model import DeferredMessage, KeyValueRecord, RecordKind
+from statekeep.session import PAGE, scan
 
-PAGE = 1000
 MOST_GROUPS = 100_000
 """Groups that are told apart; what more there are is `OTHERS`."""
 
@@ -65,10 +65,10 @@ class QueueDepth:
 def sizes(backend: Backend, prefix: str = "") -> Iterator[Sized]:
     """Every value, every key-set (its members are read) and every queue, as it comes."""
     stored = innermost(backend)
-    for record in _records(stored, RecordKind.KEY_VALUE, prefix):
+    for record in scan(stored, RecordKind.KEY_VALUE, prefix):
         assert isinstance(record, KeyValueRecord)
         yield Sized(RecordKind.KEY_VALUE, record.key, 1, len(record.entry.value))
-    for record in _records(stored, RecordKind.KEY_SET, prefix):
+    for record in scan(stored, RecordKind.KEY_SET, prefix):
         assert not isinstance(record, KeyValueRecord | DeferredMessage)
         yield _set_size(stored, record.key)
     for depth in queues(backend, prefix):
@@ -102,7 +102,7 @@ def groups(backend: Backend, separator: str, prefix: str = "") -> list[Sized]:
 def queues(backend: Backend, prefix: str = "") -> list[QueueDepth]:
     """Every queue whose name begins with `prefix`, by name."""
     now, found = now_micros(), dict[str, _Depth]()
-    for record in _records(innermost(backend), RecordKind.DEFERRED, prefix):
+    for record in scan(innermost(backend), RecordKind.DEFERRED, prefix):
         assert isinstance(record, DeferredMessage)
         found.setdefault(record.queue, _Depth()).count(record, now)
     return [found[queue].told(queue, now) for queue in sorted(found)]
@@ -129,16 +129,6 @@ class _Depth:
     def told(self, queue: str, now: int) -> QueueDepth:
         oldest = None if self.first is None else (now - self.first) * MICROSECOND
         return QueueDepth(queue, self.messages, self.ready, self.held, self.bytes, oldest)
-
-
-def _records(backend: Backend, kind: RecordKind, prefix: str) -> Iterator[Record]:
-    cursor = None
-    while True:
-        page = backend.scan(kind, prefix=prefix, limit=PAGE, cursor=cursor)
-        yield from page.items
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 def _set_size(backend: Backend, key: str) -> Sized:

@@ -23,6 +23,16 @@ COMMITS = {each: each.__name__.lower() for each in get_args(Operation)}
 TRANSACTION, BATCH = "transaction", "batch"
 
 
+def get_of(keys: Sequence[str]) -> str:
+    """What a read of these values is called: `get`, or `get_many`."""
+    return "get" if len(keys) == 1 else "get_many"
+
+
+def members_of(keys: Sequence[str]) -> str:
+    """What a read of these sets is called: `members`, or `members_many`."""
+    return "members" if len(keys) == 1 else "members_many"
+
+
 def operation_of(transactions: Sequence[Transaction]) -> str:
     """`put`, `delete`, ... where one operation is committed alone; `transaction`, or `batch`."""
     if len(transactions) != 1:

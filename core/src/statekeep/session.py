@@ -67,14 +67,8 @@ class Session:
         return transaction
 
     def scan(self, kind: RecordKind, prefix: str) -> Iterator[Record]:
-        """All records of a kind whose name begins with `prefix`, page by page."""
-        cursor = None
-        while True:
-            page = self.backend.scan(kind, prefix=prefix, limit=PAGE, cursor=cursor)
-            yield from page.items
-            cursor = page.cursor
-            if cursor is None:
-                return
+        """See `scan`."""
+        return scan(self.backend, kind, prefix)
 
     def _check_size(self, operation: Operation) -> None:
         if isinstance(operation, Put):
@@ -87,6 +81,17 @@ class Session:
         elif isinstance(operation, Restore):
             data, name = _content(operation.record)
             validate.size(data, self.max_value_bytes, name)
+
+
+def scan(backend: Backend, kind: RecordKind, prefix: str) -> Iterator[Record]:
+    """All records of a kind whose name begins with `prefix`, page by page."""
+    cursor = None
+    while True:
+        page = backend.scan(kind, prefix=prefix, limit=PAGE, cursor=cursor)
+        yield from page.items
+        cursor = page.cursor
+        if cursor is None:
+            return
 
 
 def raise_unless_committed(outcome: Outcome) -> Committed:

@@ -22,7 +22,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
-from statekeep.naming import bytes_of_record, load_of, operation_of
+from statekeep.naming import bytes_of_record, load_of, members_of, operation_of
 from statekeep.session import error_of
 from statekeep.usage import Usage
 
@@ -98,14 +98,14 @@ class MetricsLayer(Layer):
         begun = perf_counter()
         found = self.inner.peek_members(keys)
         if found is not None:
-            series = self._series["members" if len(keys) == 1 else "members_many"]
+            series = self._series[members_of(keys)]
             series.add(perf_counter() - begun, len(keys), _bytes_of_sets(found))
         return found
 
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
         return self._measured(
-            "members" if len(keys) == 1 else "members_many",
+            members_of(keys),
             lambda: self.inner.members_many(keys),
             lambda found: (len(keys), _bytes_of_sets(found)),
         )

@@ -20,7 +20,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
-from statekeep.naming import load_of, operation_of
+from statekeep.naming import get_of, load_of, members_of, operation_of
 from statekeep.observer import CallEnd, CallObserver, Observer
 from statekeep.session import error_of
 
@@ -81,21 +81,19 @@ class ObservingLayer(ObservedLayer):
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""
-        name = "get" if len(keys) == 1 else "get_many"
-        return self._observed(name, len(keys), lambda: self.inner.get_many(keys))
+        return self._observed(get_of(keys), len(keys), lambda: self.inner.get_many(keys))
 
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
-        name = "members" if len(keys) == 1 else "members_many"
-        return self._observed(name, len(keys), lambda: self.inner.members_many(keys))
+        return self._observed(members_of(keys), len(keys), lambda: self.inner.members_many(keys))
 
     def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
         """See `Backend.peek`: a call only where it answers."""
-        return self._peeked("get", "get_many", keys, self.inner.peek)
+        return self._peeked(get_of(keys), keys, self.inner.peek)
 
     def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
         """See `Backend.peek_members`."""
-        return self._peeked("members", "members_many", keys, self.inner.peek_members)
+        return self._peeked(members_of(keys), keys, self.inner.peek_members)
 
     def members(self, key: str, *, limit: int, cursor: str | None) -> Page[bytes]:
         """See `Backend.members`."""
@@ -185,12 +183,11 @@ class ObservingLayer(ObservedLayer):
             del error  # whose traceback has this frame
 
     def _peeked(
-        self, one: str, several: str, keys: Sequence[str], peek: Callable[[Sequence[str]], T | None]
+        self, operation: str, keys: Sequence[str], peek: Callable[[Sequence[str]], T | None]
     ) -> T | None:
         begun = perf_counter()
         found = peek(keys)
         if found is not None:
-            operation = one if len(keys) == 1 else several
             end = CallEnd(operation, perf_counter() - begun, len(keys), None)
             self._ended(end, [self._begun(each, operation) for each in self._observers])
         return found
