@@ -5,6 +5,7 @@ A snapshot is whole in itself: two of them, taken a while apart, give what happe
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 from attrs import field, fields_dict, frozen
@@ -173,3 +174,8 @@ class Usage:
     retries: int = 0
     compression: CompressionStats | None = None
     caches: Mapping[str, CacheStats] = field(factory=dict)
+
+
+def bucket(seconds: float) -> int:
+    """The index of the bucket that a call of this length belongs to."""
+    return bisect_left(BOUNDS, seconds)
