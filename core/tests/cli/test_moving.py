@@ -47,8 +47,8 @@ def stored() -> None:
 def many() -> int:
     """As many records as take a while."""
     with statekeep.open(A) as storage:
-        storage.values.put_many({f"key/{number:06}": b"x" * 100 for number in range(10_000)})
-    return 10_000
+        storage.values.put_many({f"key/{number:06}": b"x" * 100 for number in range(60_000)})
+    return 60_000
 
 
 def test_migrate_copies_and_verifies(run: Any, stored: None, elsewhere: Path) -> None:

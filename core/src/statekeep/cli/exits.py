@@ -83,8 +83,18 @@ def guarded(action: Callable[[], Any], arguments: Sequence[str]) -> int:
     except Exception as error:
         if "--debug" in options and not isinstance(error, No | UsageError):
             traceback.print_exc()
+        if interrupted(error):
+            return INTERRUPTED
         return _report(error, as_json="--json" in options)
     return code if isinstance(code, int) else OK
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether it is an interrupt, or came of one: joining a thread may fail when interrupted."""
+    causes: BaseException | None = error
+    while causes is not None and not isinstance(causes, KeyboardInterrupt):
+        causes = causes.__context__
+    return causes is not None
 
 
 def exit_code(error: Exception) -> int:

@@ -16,7 +16,7 @@ from attrs import asdict
 from statekeep import migration
 from statekeep.cli import text
 from statekeep.cli.call import Call, command
-from statekeep.cli.exits import NO, OK, No
+from statekeep.cli.exits import NO, OK, No, interrupted
 from statekeep.cli.listing import KINDS
 from statekeep.cli.output import Output, Row
 from statekeep.cli.progress import Display, display
@@ -217,13 +217,13 @@ def _resumable(file: Checkpoint) -> Iterator[None]:
         yield
     except migration.TargetConflict as error:
         raise No("; ".join((str(error), *_how(file)))) from error
-    except StorageError as error:
-        for note in _how(file):
-            error.add_note(note)
-        raise
-    except KeyboardInterrupt:
-        for note in _how(file):
-            typer.echo(f"statekeep: interrupted; {note}", err=True)
+    except BaseException as error:
+        if interrupted(error):
+            for note in _how(file):
+                typer.echo(f"statekeep: interrupted; {note}", err=True)
+        elif isinstance(error, StorageError):
+            for note in _how(file):
+                error.add_note(note)
         raise
 
 

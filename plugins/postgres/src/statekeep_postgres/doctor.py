@@ -65,7 +65,7 @@ class _Examination:
         ((self._standby, self._user, self._sees_all, self._in_use, self._age),) = connection.run(
             catalog.STATE
         )
-        self._settings = dict(connection.run(catalog.SETTINGS, settings.NAMES))
+        self._settings: dict[str, str] = dict(connection.run(catalog.SETTINGS, settings.NAMES))
 
     def findings(self) -> Iterator[Finding]:
         yield from settings.examined(self._settings, self._config)
