@@ -19,6 +19,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.pending import Pending
 from statekeep.usage import Usage
 
 MIB = 2**20
@@ -144,6 +145,15 @@ class Backend(ABC):
 
     def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
         """The same for `members_many`."""
+        return None
+
+    def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
+        """Sends a `get_many` whose answer is received later; None: call `get_many`.
+
+        For event loops too, so it never waits: it takes a connection that is open and idle, or
+        says None. Whatever it raises, nothing was asked, and `get_many` may be called. A layer
+        that changes what is read inherits this None.
+        """
         return None
 
     @abstractmethod

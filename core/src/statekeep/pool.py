@@ -221,6 +221,23 @@ class Pool(Generic[C]):
                     self.drop_idle()
             self.discard(entry)
 
+    def acquire_idle(self, ready: Callable[[C, float], bool]) -> Pooled[C] | None:
+        """A connection that is idle, where there is one that will do; never waits.
+
+        Args:
+            ready: whether one that was idle for so many seconds works, told without waiting.
+        """
+        with self._lock:
+            if self._closed or not self._idle:
+                return None
+            entry, now = self._idle[-1], self._clock()
+            if now >= entry.ends or not ready(entry.connection, now - entry.idle_since):
+                return None
+            self._idle.pop()
+            entry.taken = now
+            self._lent.add(entry)
+            return entry
+
     def release(self, entry: Pooled[C]) -> None:
         """Gives back a connection that is as good as before."""
         if entry.life != self._life:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -12,6 +13,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar
 
+from statekeep.aio.answers import Answers
 from statekeep.backend import Backend
 from statekeep.combining.calls import LATE_SECONDS, Call, Lane, Read, Single, Write
 from statekeep.combining.combiner import Combiner, Counters
@@ -51,6 +53,7 @@ class AsyncSession:
         names = {Read: TASK_READ, Write: TASK_WRITE, Single: TASK_OTHER}
         self._waited = {kind: self.recorder.series[name] for kind, name in names.items()}
         self._combiner = Combiner(backend, self._delivered)
+        self._answers = Answers(self._combiner, self._answered)
         self._loop: AbstractEventLoop | None = None
         self._scheduled = self._watching = False
         self._calls = self._bytes = 0
@@ -114,11 +117,15 @@ class AsyncSession:
             self._wake(self._combiner.close())
             while self._gates:
                 _open(self._gates.popleft()[0])
-            self._ending = asyncio.create_task(in_thread(self._end))
+            self._ending = asyncio.create_task(self._end(time.monotonic() + CLOSE_SECONDS))
         await asyncio.shield(self._ending)
 
-    def _end(self) -> None:
-        self._combiner.join(CLOSE_SECONDS)
+    async def _end(self, deadline: float) -> None:
+        await self._answers.drained(CLOSE_SECONDS)  # some may yet go to a thread
+        await in_thread(partial(self._join, deadline))
+
+    def _join(self, deadline: float) -> None:
+        self._combiner.join(max(0.0, deadline - time.monotonic()))
         self.backend.close()
 
     async def _alone(self, lane: Lane[Single], function: Callable[[], T]) -> T:
@@ -184,6 +191,7 @@ class AsyncSession:
         self._loop = loop
         self._scheduled = self._watching = False
         self._combiner.forget()
+        self._answers.use(loop)
         self._gates.clear()
         self._calls = self._bytes = 0
 
@@ -194,7 +202,7 @@ class AsyncSession:
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        if self._combiner.dispatch() and not self._watching:
+        if self._combiner.dispatch(self._answers.start) and not self._watching:
             self._watching = True
             asyncio.get_running_loop().call_later(LATE_SECONDS, self._look_again)
         calls, bytes = MOST_CALLS - self._calls, MOST_BYTES - self._bytes

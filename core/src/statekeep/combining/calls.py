@@ -22,6 +22,7 @@ from statekeep.errors import (
     Unsupported,
 )
 from statekeep.model import Outcome, Put, Schedule, Transaction
+from statekeep.pending import Pending
 
 V = TypeVar("V")
 C = TypeVar("C", bound="Call")
@@ -38,6 +39,10 @@ MOST_TRANSACTIONS = 256
 
 MOST_WRITE_BYTES = 4 * 2**20
 """Of one combined commit; a single transaction may be larger."""
+
+LOOP_BYTES = 256 * 2**10
+"""What a read should bring at most, by the same estimate, to be answered in an event loop: to
+decode it there keeps all tasks for some tenths of a millisecond. A thread reads what is larger."""
 
 LATE_SECONDS = 0.005
 """A call that waits for a place gets one after this time at the latest, where there is one left."""
@@ -184,6 +189,14 @@ class Lane(ABC, Generic[C]):
     def send(self, calls: Sequence[C]) -> None:
         """Carries out the calls in one, and gives each its answer."""
 
+    def start(self, calls: Sequence[C]) -> Pending[Any] | None:
+        """Sends the calls without waiting; None where only `send` can."""
+        return None
+
+    def finish(self, calls: Sequence[C], answer: Any) -> None:
+        """Gives each its part of the answer to what `start` sent."""
+        raise NotImplementedError(f"{type(self).__name__} starts nothing")
+
     @abstractmethod
     def divides(self, error: BaseException) -> bool:
         """Whether calls that failed together may be sent again, each part by itself."""
@@ -194,7 +207,15 @@ class Lane(ABC, Generic[C]):
 
 
 class Reads(Lane[Read], Generic[V]):
-    """Reads of one kind, by their keys; a key that several ask for is read once."""
+    """Reads of one kind, by their keys; a key that several ask for is read once.
+
+    Args:
+        at_once: see `Lane`.
+        at_most: see `Lane`.
+        read: the method of the backend.
+        size: how many bytes it found.
+        start: the one that starts the same read and does not wait, where there is one.
+    """
 
     def __init__(
         self,
@@ -202,22 +223,31 @@ class Reads(Lane[Read], Generic[V]):
         at_most: int,
         read: Callable[[Sequence[str]], Mapping[str, V]],
         size: Callable[[Iterable[V]], int],
+        start: Callable[[Sequence[str]], Pending[Any] | None] | None = None,
     ) -> None:
         super().__init__(at_once, at_most)
         self._read = read
         self._size = size
+        self._start = start
         self._typical = 0.0
 
     def send(self, calls: Sequence[Read]) -> None:
         """One read of all keys."""
-        if len(calls) == 1:
-            found = self._read(calls[0].keys)
-        else:
-            found = self._read(tuple(dict.fromkeys(chain.from_iterable(map(KEYS_OF, calls)))))
+        self.finish(calls, self._read(_keys(calls)))
+
+    def start(self, calls: Sequence[Read]) -> Pending[Any] | None:
+        """The same, of what is not too large for an event loop."""
+        if self._start is None:
+            return None
+        keys = _keys(calls)
+        return self._start(keys) if len(keys) * self._typical <= LOOP_BYTES else None
+
+    def finish(self, calls: Sequence[Read], answer: Mapping[str, V]) -> None:
+        """The whole answer for each."""
         for call in calls:
-            call.answer = found
-        if found:
-            mean = self._size(found.values()) / len(found)
+            call.answer = answer
+        if answer:
+            mean = self._size(answer.values()) / len(answer)
             self._typical = max(mean, 0.9 * self._typical)
 
     def divides(self, error: BaseException) -> bool:
@@ -283,9 +313,20 @@ def carried_out(lane: Lane[C], batch: list[C]) -> Iterator[list[C]]:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]  # the first half is sent first
                 continue
-            for call in part:
-                call.error = error if len(part) == 1 else _own(error, lane)
+            fail(lane, part, error)
         yield part
+
+
+def fail(lane: Lane[C], calls: Sequence[C], error: BaseException) -> None:
+    """Gives calls that failed together an error each."""
+    for call in calls:
+        call.error = error if len(calls) == 1 else _own(error, lane)
+
+
+def _keys(calls: Sequence[Read]) -> Sequence[str]:
+    if len(calls) == 1:
+        return calls[0].keys
+    return tuple(dict.fromkeys(chain.from_iterable(map(KEYS_OF, calls))))
 
 
 def _own(error: BaseException, lane: Lane[C]) -> BaseException:

@@ -64,7 +64,7 @@ class Combiner:
 
     def __init__(self, backend: Backend, deliver: Callable[[Sequence[Call]], None]) -> None:
         self._deliver = deliver
-        self.entries = Reads[Entry](2, 4, backend.get_many, _entry_bytes)
+        self.entries = Reads[Entry](2, 4, backend.get_many, _entry_bytes, backend.start_get_many)
         self.many_entries = Reads[Entry](1, 1, backend.get_many, _entry_bytes)
         self.members = Reads[frozenset[bytes]](1, 2, backend.members_many, _members_bytes)
         self.writes = Writes(1, 4, backend.commit)
@@ -109,12 +109,31 @@ class Combiner:
         with self._lock:
             return lane.withdraw(call)
 
-    def dispatch(self) -> bool:
-        """Sends what can leave now; whether some had to stay (see `LATE_SECONDS`)."""
+    def dispatch(self, start: Callable[[Lane[Any], list[Call]], bool]) -> bool:
+        """Sends what can leave now; whether some had to stay (see `LATE_SECONDS`).
+
+        Args:
+            start: takes a batch over, to tell of its end by `ended` or `again`; or says False, and
+                a thread carries it out.
+        """
+        while True:
+            with self._lock:
+                job = self._next()
+                if job is None:
+                    return any(lane.queue for lane in self._lanes)
+            if not start(*job):
+                self.again(*job)
+
+    def ended(self, lane: Lane[Any]) -> None:
+        """A batch of this lane that `start` took over has ended."""
         with self._lock:
-            while job := self._next():
-                self._hand(job)
-            return any(lane.queue for lane in self._lanes)
+            lane.running -= 1
+            self._running -= 1
+
+    def again(self, lane: Lane[Any], batch: list[Call]) -> None:
+        """A thread carries out a batch that had left already."""
+        with self._lock:
+            self._hand((lane, batch))
 
     def counters(self) -> Counters:
         """What was done so far, and waits now."""

@@ -20,6 +20,7 @@ from statekeep.cache import Cache, CacheStats
 from statekeep.clock import now_micros, to_micros
 from statekeep.layers.base import Layer
 from statekeep.model import Add, Entry, Outcome, Remove, Transaction, value_key
+from statekeep.pending import Finishing, Pending
 from statekeep.usage import Usage
 
 V = TypeVar("V")
@@ -41,7 +42,7 @@ class Tickets(Generic[V]):
         return value
 
     def all_cached(self, keys: Sequence[str], usable: Callable[[V], bool]) -> dict[str, V] | None:
-        """The values of these keys, or None where one is missing: the read follows that counts."""
+        """The values of these keys, or None where one is missing: a read follows that counts."""
         found: dict[str, V] = {}
         for key in keys:
             value: V | None = self.cache.get(key)
@@ -51,6 +52,39 @@ class Tickets(Generic[V]):
                 return None
             found[key] = value
         return found
+
+    def started(
+        self,
+        keys: Sequence[str],
+        start: Callable[[Sequence[str]], Pending[dict[str, V]] | None],
+        usable: Callable[[V], bool],
+    ) -> Pending[dict[str, V]] | None:
+        """A read that began of what is not cached; None where all is, or it could not begin."""
+        looked = {key: value for key in keys if (value := self.get(key)) is not None}
+        hits, misses = len(looked), len(keys) - len(looked)
+        self.peeked_hits += hits
+        self.peeked_misses += misses
+        found = {key: value for key, value in looked.items() if usable(value)}
+        absent = [key for key in keys if key not in found]
+        if not absent:
+            return None
+        ticket = self.begin(absent)
+        pending = None
+        try:
+            pending = start(absent)
+        finally:
+            if pending is None:
+                self.fill(ticket, absent, {})
+        if pending is None:
+            return None
+
+        def answered(read: dict[str, V]) -> dict[str, V]:
+            self.peeked_hits -= hits
+            self.peeked_misses -= misses
+            self.fill(ticket, absent, read)
+            return found | read
+
+        return Finishing(pending, answered, lambda error: self.fill(ticket, absent, {}))
 
     def begin(self, keys: Iterable[str]) -> object:
         """A ticket for a read of these keys that begins now."""
@@ -76,7 +110,7 @@ class Tickets(Generic[V]):
                 self.cache.discard(key)
 
     def stats(self) -> CacheStats:
-        """The cache's counters, without what `all_cached` looked up in vain: a read follows."""
+        """The cache's counters, without what was looked up in vain: a read follows that counts."""
         counted = self.cache.stats()
         return evolve(
             counted,
@@ -127,6 +161,12 @@ class CachingLayer(Layer):
         if self._values is None:
             return None
         return self._values.all_cached(keys, _fresh)
+
+    def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
+        """See `Backend.start_get_many`; of what is not cached."""
+        if self._values is None:
+            return self.inner.start_get_many(keys)
+        return self._values.started(keys, self.inner.start_get_many, _fresh)
 
     def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
         """See `Backend.peek_members`."""

@@ -28,6 +28,7 @@ from statekeep.model import (
     with_operations,
     with_value,
 )
+from statekeep.pending import Finishing, Pending
 from statekeep.usage import CompressionStats, Usage
 
 
@@ -67,7 +68,15 @@ class CompressionLayer(Layer):
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""
-        found = self.inner.get_many(keys)
+        return self._open_entries(self.inner.get_many(keys))
+
+    def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
+        """See `Backend.start_get_many`."""
+        pending = self.inner.start_get_many(keys)
+        return None if pending is None else Finishing(pending, self._open_entries)
+
+    def _open_entries(self, found: dict[str, Entry]) -> dict[str, Entry]:
+        """The same dict, with plain values."""
         find, limit = self._find, self._limit
         plain = stored = 0
         for key, entry in found.items():

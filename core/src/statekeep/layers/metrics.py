@@ -23,6 +23,7 @@ from statekeep.model import (
     Transaction,
 )
 from statekeep.naming import bytes_of_record, load_of, members_of, operation_of
+from statekeep.pending import CallAgain, Finishing, Pending
 from statekeep.session import error_of
 from statekeep.usage import Usage
 
@@ -88,10 +89,27 @@ class MetricsLayer(Layer):
         found = self.inner.peek(keys)
         if found is not None:
             series = self._get_one if len(keys) == 1 else self._get_several
-            series.add(
-                perf_counter() - begun, len(keys), sum(len(each.value) for each in found.values())
-            )
+            series.add(perf_counter() - begun, len(keys), _bytes_of_entries(found))
         return found
+
+    def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
+        """See `Backend.start_get_many`. A call to be made again is counted then."""
+        begun = perf_counter()
+        pending = self.inner.start_get_many(keys)
+        if pending is None:
+            return None
+        series = self._get_one if len(keys) == 1 else self._get_several
+
+        def answered(found: dict[str, Entry]) -> dict[str, Entry]:
+            series.add(perf_counter() - begun, len(keys), _bytes_of_entries(found))
+            return found
+
+        def failed(error: BaseException) -> None:
+            if not isinstance(error, CallAgain):
+                series.add(perf_counter() - begun, len(keys))
+                series.failed(type(error).__name__)
+
+        return Finishing(pending, answered, failed)
 
     def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
         """See `Backend.peek_members`; as with `peek`."""
@@ -187,6 +205,10 @@ class MetricsLayer(Layer):
         taken = perf_counter() - begun
         series.add(taken, *size(answer))
         return answer
+
+
+def _bytes_of_entries(found: dict[str, Entry]) -> int:
+    return sum(len(entry.value) for entry in found.values())
 
 
 def _bytes_of_sets(found: dict[str, frozenset[bytes]]) -> int:

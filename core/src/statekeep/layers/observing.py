@@ -22,6 +22,7 @@ from statekeep.model import (
 )
 from statekeep.naming import get_of, load_of, members_of, operation_of
 from statekeep.observer import CallEnd, CallObserver, Observer
+from statekeep.pending import Pending
 from statekeep.session import error_of
 
 T = TypeVar("T")
@@ -44,6 +45,10 @@ class ObservedLayer(Layer):
         self._opened: list[Observer] = []
         self._complained: set[int] = set()
         self.backend_name = name
+
+    def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
+        """See `Backend.start_get_many`."""
+        return self.inner.start_get_many(keys)
 
     def setup(self) -> None:
         """See `Backend.setup`; then the observers begin."""
@@ -86,6 +91,9 @@ class ObservingLayer(ObservedLayer):
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
         return self._observed(members_of(keys), len(keys), lambda: self.inner.members_many(keys))
+
+    def start_get_many(self, keys: Sequence[str]) -> None:
+        """None: what is opened at the begin of a call is closed at its end, in one context."""
 
     def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
         """See `Backend.peek`: a call only where it answers."""

@@ -6,9 +6,11 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 from statekeep.errors import ConfigError, Unavailable
+from statekeep.pending import Pending, Underway, Wire
 from statekeep.pool import Pool, Pooled
 
 ATTEMPTS = 5
@@ -71,6 +73,29 @@ class Calls(Generic[C]):
             return call(entry.connection)
         finally:
             self._give_back(entry)
+
+    def starting(
+        self,
+        ready: Callable[[C, float], bool],
+        begin: Callable[[C], Wire],
+        read: Callable[[Any], T],
+    ) -> Pending[T] | None:
+        """A call that changes nothing, begun over an idle connection; None where none is ready.
+
+        Args:
+            ready: see `Pool.acquire_idle`.
+            begin: sends the call, without waiting, and says how it is answered.
+            read: makes the answer of what was received.
+        """
+        entry = self.pool.acquire_idle(ready)
+        if entry is None:
+            return None
+        try:
+            wire = begin(entry.connection)
+        except BaseException:
+            self._give_back(entry)
+            raise
+        return Underway(wire, partial(self._give_back, entry), read)
 
     @contextmanager
     def connection(self) -> Iterator[C]:

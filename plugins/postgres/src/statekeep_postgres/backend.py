@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 
 from attrs import evolve
 from statekeep import cursors
@@ -26,6 +27,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.pending import Pending
 from statekeep.sql.counting import backend_stats
 from statekeep.sql.rows import entry, message
 from statekeep.usage import Usage
@@ -33,7 +35,7 @@ from statekeep.usage import Usage
 from statekeep_postgres import creation, doctor, scans, schema, writes
 from statekeep_postgres.config import PostgresConfig
 from statekeep_postgres.database import Database
-from statekeep_postgres.driver import PING, Connection
+from statekeep_postgres.driver import PING, Connection, Rows
 from statekeep_postgres.names import Names
 from statekeep_postgres.statements import Statements
 
@@ -68,13 +70,15 @@ class PostgresBackend(Backend):
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `Backend.get_many`."""
         if len(keys) == 1:
-            (key,) = keys
-            rows = self._database.read(self._statements.get, key)
-            return {key: entry(key, *rows[0])} if rows else {}
-        if not keys:
-            return {}
-        found = self._database.read(self._statements.get_many, keys)
-        return {row[0]: entry(*row) for row in found}
+            return _entry(keys[0], self._database.read(self._statements.get, keys[0]))
+        return _entries(self._database.read(self._statements.get_many, keys)) if keys else {}
+
+    def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
+        """See `Backend.start_get_many`."""
+        start, statements = self._database.start, self._statements
+        if len(keys) == 1:
+            return start(statements.get, keys[0], read=partial(_entry, keys[0]))
+        return start(statements.get_many, keys, read=_entries) if keys else None
 
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
@@ -193,3 +197,11 @@ class PostgresBackend(Backend):
     def close(self) -> None:
         """See `Backend.close`."""
         self._database.close()
+
+
+def _entry(key: str, rows: Rows) -> dict[str, Entry]:
+    return {key: entry(key, *rows[0])} if rows else {}
+
+
+def _entries(rows: Rows) -> dict[str, Entry]:
+    return {row[0]: entry(*row) for row in rows}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+from statekeep.pending import Pending
 from statekeep.pool import Connector, Pool, PoolOptions
 from statekeep.sql.calls import Calls
 
 from statekeep_postgres.config import PostgresConfig
-from statekeep_postgres.driver import Connection, Dialer
+from statekeep_postgres.driver import Connection, Dialer, Rows
 from statekeep_postgres.wire import Statement
 
-Rows = list[tuple[Any, ...]]
+T = TypeVar("T")
 
 
 class Database(Calls[Connection]):
@@ -41,6 +42,14 @@ class Database(Calls[Connection]):
     def read(self, statement: Statement, *parameters: Any) -> Rows:
         """The rows of a statement that changes nothing."""
         return self.reading(lambda connection: connection.run(statement, *parameters))
+
+    def start(
+        self, statement: Statement, *parameters: Any, read: Callable[[Rows], T]
+    ) -> Pending[T] | None:
+        """A `read` whose rows are received later; see `Backend.start_get_many`."""
+        return self.starting(
+            Connection.ready, lambda connection: connection.begin(statement, *parameters), read
+        )
 
     def write(self, statement: Statement, *parameters: Any) -> Rows:
         """The rows of a statement that changes something."""

@@ -9,16 +9,19 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
 from contextlib import suppress
-from typing import Any
+from math import inf
+from typing import Any, TypeAlias
 
 import pg8000.core
 import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
+from statekeep.pending import CallAgain
 from statekeep.sql import secrets
 from statekeep.sql.hosts import Hosts
-from statekeep.sql.stream import fill
+from statekeep.sql.stream import CHUNK, fill
 
 from statekeep_postgres import wire
 from statekeep_postgres.address import Address, addresses
@@ -46,6 +49,9 @@ SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A peer that vanished without a word is noticed after a minute, also in the middle of a wait."""
 
+Rows: TypeAlias = list[tuple[Any, ...]]
+Parsed: TypeAlias = Generator[tuple[bytes, int], bytes, Rows]
+
 PING = wire.Statement("SELECT 1", (), ("int4",))
 READ_ONLY = wire.Statement("SELECT current_setting('transaction_read_only') = 'on'", (), ("bool",))
 
@@ -56,6 +62,7 @@ class Connection:
     Attributes:
         broken: nothing may be sent any more. Also while an answer is outstanding, so that whatever
             interrupts a call leaves the connection marked.
+        socket: what it speaks through.
         where: the server, for messages.
     """
 
@@ -66,14 +73,14 @@ class Connection:
         self.where = where
         self.statuses: dict[str, str] = core.parameter_statuses
         self._core = core
-        self._socket: socket.socket = core._usock
+        self.socket: socket.socket = core._usock
         self._user = config.username
         self._named = config.prepared_statements
         self._names: dict[wire.Statement, bytes] = {}
         self._prepared = 0
         self._buffer = b""
         self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN | select.POLLHUP | select.POLLERR)
+        self._poll.register(self.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
         # Behind a pooler neither start-up parameters nor SET reach the server that does the work.
         # The condition is never true: a row of this would be taken for one of the statement's.
         limit = wire.Statement(
@@ -82,9 +89,7 @@ class Connection:
         )
         self._prelude = b"" if self._named else limit.parse(b"") + limit.bind(b"", ())
 
-    def run(
-        self, statement: wire.Statement, *parameters: Any, writes: bool = False
-    ) -> list[tuple[Any, ...]]:
+    def run(self, statement: wire.Statement, *parameters: Any, writes: bool = False) -> Rows:
         """The rows of a statement, which is a transaction of its own, in one round trip.
 
         Args:
@@ -97,69 +102,104 @@ class Connection:
             OutcomeUnknown: a write was sent, and its answer was lost. And what `translate` makes
                 of an answer that is an error.
         """
-        name = self._names.get(statement)
-        if name is not None:
-            request = statement.bind(name, parameters) + wire.SYNC
-        elif self._named:
-            self._prepared += 1  # never one name twice, even if this answer is never read
-            name = b"s%d" % self._prepared
-            request = statement.parse(name) + statement.bind(name, parameters) + wire.SYNC
-        else:
-            bound = statement.parse(b"") + statement.bind(b"", parameters)
-            request = self._prelude + bound + wire.SYNC
+        name, request = self._request(statement, parameters)
         rows = self._exchange(request, statement, writes)
         if name is not None:
             self._names[statement] = name
         return rows
 
+    def _request(
+        self, statement: wire.Statement, parameters: Sequence[Any]
+    ) -> tuple[bytes | None, bytes]:
+        """The name that the statement has once it is answered, if any, and what to send."""
+        name = self._names.get(statement)
+        if name is not None:
+            return name, statement.bind(name, parameters) + wire.SYNC
+        if self._named:
+            self._prepared += 1  # never one name twice, even if this answer is never read
+            name = b"s%d" % self._prepared
+            return name, statement.parse(name) + statement.bind(name, parameters) + wire.SYNC
+        bound = statement.parse(b"") + statement.bind(b"", parameters)
+        return None, self._prelude + bound + wire.SYNC
+
+    def begin(self, statement: wire.Statement, *parameters: Any) -> Answer:
+        """Sends a statement that changes nothing, and does not wait for its rows.
+
+        Raises:
+            OSError: it could not be sent whole; the connection is marked as broken.
+        """
+        name, request = self._request(statement, parameters)
+        answer = Answer(self, self._parsed(statement, writes=False), (statement, name))
+        self.broken = True
+        self.socket.settimeout(0)
+        if self.socket.send(request) < len(request):
+            raise BlockingIOError("the network takes no more")
+        return answer
+
+    def ended(self, answer: Answer) -> None:
+        """The answer to `begin` was read to its end, or to an error."""
+        self.socket.settimeout(answer.patience)
+        statement, name = answer.prepares
+        if name is not None and answer.rows is not None:
+            self._names[statement] = name
+
     def script(self, sql: str, *, writes: bool = False) -> None:
         """Runs statements without parameters or results; several are one transaction."""
         self._exchange(wire.query(sql), PING, writes)
 
+    def ready(self, idle: float) -> bool:
+        """Whether the connection can be used, told without asking the server.
+
+        Args:
+            idle: for how many seconds it was not.
+        """
+        return idle < PING_AFTER and self._open()
+
+    def _open(self) -> bool:  # the server says nothing unasked but its goodbye
+        return not self.broken and not self._poll.poll(0)
+
     def alive(self, idle: float) -> bool:
-        """Whether the connection can be used, after so many seconds in which it was not."""
-        if self.broken or self._poll.poll(0):  # the server says nothing unasked but its goodbye
+        """The same; after some idleness the server is asked."""
+        if not self._open():
             return False
         if idle < PING_AFTER:
             return True
-        before = self._socket.gettimeout()
+        before = self.socket.gettimeout()
         try:
-            self._socket.settimeout(PING_TIMEOUT)
+            self.socket.settimeout(PING_TIMEOUT)
             self.run(PING)
-            self._socket.settimeout(before)
+            self.socket.settimeout(before)
         except (StorageError, OSError):
             return False
         return True
 
     def timeout(self, seconds: float | None) -> None:
         """How long an answer may take from now on."""
-        self._socket.settimeout(seconds)
+        self.socket.settimeout(seconds)
 
     def close(self) -> None:
         """Says goodbye where that is possible, without waiting."""
         try:
             if not self.broken:
-                self._socket.settimeout(0)
-                self._socket.send(b"X\x00\x00\x00\x04")
+                self.socket.settimeout(0)
+                self.socket.send(b"X\x00\x00\x00\x04")
         except (OSError, ValueError):
             pass
         finally:
-            self._socket.close()
+            self.socket.close()
 
     def abandon(self) -> None:
         """In a forked child: closes the child's copy, and says nothing to the server."""
         self.broken = True
         # Not unwrapped: over TLS too, close() sends nothing.
-        self._socket.close()
+        self.socket.close()
 
-    def _exchange(
-        self, request: bytes, statement: wire.Statement, writes: bool
-    ) -> list[tuple[Any, ...]]:
+    def _exchange(self, request: bytes, statement: wire.Statement, writes: bool) -> Rows:
         if self.broken:
             raise lost(self.where, "it was broken before", unknown=False)
         self.broken = True
         try:
-            self._socket.sendall(request)
+            self.socket.sendall(request)
         except OSError as error:  # the last bytes, Sync, never left: nothing can be committed
             raise lost(self.where, error, unknown=False) from error
         try:
@@ -167,9 +207,10 @@ class Connection:
         except (OSError, EOFError) as error:
             raise lost(self.where, error, unknown=writes) from error
         except ServerRefused as error:
-            raise self._refused(error, writes) from error
+            raise self.refused(error, writes) from error
 
-    def _refused(self, error: ServerRefused, writes: bool) -> StorageError:
+    def refused(self, error: ServerRefused, writes: bool) -> StorageError:
+        """What to raise for the server's refusal."""
         if error.severity == WARNING:
             return half_committed(self.where, error)
         if error.code in USELESS:
@@ -178,21 +219,34 @@ class Connection:
             return lost(self.where, error, unknown=True)
         return translate(error, self.where, self._user)
 
-    def _receive(self, statement: wire.Statement, writes: bool) -> list[tuple[Any, ...]]:
-        """Reads up to ReadyForQuery, which alone says that the transaction has ended."""
+    def _receive(self, statement: wire.Statement, writes: bool) -> Rows:
+        parsed = self._parsed(statement, writes)
+        rest, needed = next(parsed)
+        while True:
+            try:
+                rest, needed = parsed.send(fill(self.socket, rest, needed))
+            except StopIteration as end:
+                rows: Rows = end.value
+                return rows
+
+    def _parsed(self, statement: wire.Statement, writes: bool) -> Parsed:
+        """Reads up to ReadyForQuery, which alone says that the transaction has ended.
+
+        Yields what it has not read yet and how many bytes it needs in all, and is sent them.
+        """
         data, position = self._buffer, 0
-        rows: list[tuple[Any, ...]] = []
+        rows: Rows = []
         problem: ServerRefused | None = None
         completed = ""
         unpack = wire.HEADER.unpack_from
         row = statement.row
         while True:
             if len(data) - position < 5:
-                data, position = self._more(data, position, 5), 0
+                data, position = (yield data[position:], 5), 0
             code, size = unpack(data, position)
             end = position + 1 + size
             if end > len(data):
-                data, position = self._more(data, position, size + 1), 0
+                data, position = (yield data[position:], size + 1), 0
                 end = size + 1
             if code == b"D":
                 rows.append(row(data[position + 5 : end]))
@@ -215,8 +269,76 @@ class Connection:
                 problem = problem or _warned(data[position + 5 : end])
             position = end
 
-    def _more(self, data: bytes, position: int, needed: int) -> bytes:
-        return fill(self._socket, data[position:], needed)
+
+class Answer:
+    """The rows of a statement, from what the network brings bit by bit.
+
+    Attributes:
+        rows: None as long as some are missing.
+        patience: seconds for each part of them, None for any number.
+        prepares: the statement, and the name it has once it is answered.
+        deadline: see `Pending.deadline`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        parsed: Parsed,
+        prepares: tuple[wire.Statement, bytes | None],
+    ) -> None:
+        self.rows: Rows | None = None
+        self.patience = connection.socket.gettimeout()
+        self.prepares = prepares
+        self._connection = connection
+        self._socket = connection.socket
+        self._parsed = parsed
+        self._expect(*next(parsed))
+        self._more_time()
+
+    def fileno(self) -> int:
+        """See `Pending.fileno`."""
+        return self._socket.fileno()
+
+    def received(self) -> Rows | None:
+        """See `Pending.receive`."""
+        heard = False
+        try:
+            while self.rows is None:
+                self._feed(self._socket.recv(CHUNK))
+                heard = True
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self._silence(heard)
+            return None
+        except (OSError, EOFError) as error:
+            raise CallAgain(str(error)) from error
+        except ServerRefused as error:
+            self._connection.ended(self)
+            raise self._connection.refused(error, writes=False) from error
+        self._connection.ended(self)
+        return self.rows
+
+    def _feed(self, data: bytes) -> None:
+        if not data:
+            raise EOFError("the server closed it")
+        self._parts.append(data)
+        self._missing -= len(data)
+        if self._missing <= 0:
+            try:
+                self._expect(*self._parsed.send(b"".join(self._parts)))
+            except StopIteration as end:
+                self.rows = end.value
+
+    def _expect(self, rest: bytes, needed: int) -> None:
+        self._parts, self._missing = [rest], needed - len(rest)
+
+    def _silence(self, heard: bool) -> None:
+        if heard:
+            self._more_time()
+        elif time.monotonic() >= self.deadline:
+            raise lost(self._connection.where, TimeoutError("timed out"), unknown=False)
+
+    def _more_time(self) -> None:
+        self.deadline = inf if self.patience is None else time.monotonic() + self.patience
 
 
 class Dialer:

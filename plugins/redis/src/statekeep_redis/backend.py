@@ -36,6 +36,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.pending import Pending
 from statekeep.updates import updates as find_updates
 from statekeep.usage import Usage
 
@@ -98,14 +99,17 @@ class RedisBackend(Backend):
         """See `Backend.get_many`: one `MGET`, in a Cluster one for each slot."""
         self._check_open()
         if len(keys) == 1:
-            (key,) = keys
-            name = self._names.value(key)
+            name = self._names.value(keys[0])
             stored = self._place.call(self._names.slot(name), ("GET", name), write=False)
-            return {} if stored is None else {key: codec.entry(key, stored)}
-        if not keys:
-            return {}
-        found = dict(zip(keys, self._stored(keys), strict=True))
-        return {key: codec.entry(key, value) for key, value in found.items() if value is not None}
+            return _entries(keys, (stored,))
+        return _entries(keys, self._stored(keys)) if keys else {}
+
+    def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
+        """See `Backend.start_get_many`; not in a Cluster."""
+        if self._closed or not keys:
+            return None
+        names = [self._names.value(key) for key in keys]
+        return self._place.start(("MGET", *names), lambda stored: _entries(keys, stored))
 
     def _stored(self, keys: Sequence[str]) -> list[Reply]:
         names = [self._names.value(key) for key in keys]
@@ -355,6 +359,11 @@ class RedisBackend(Backend):
     def _check_open(self) -> None:
         if self._closed:
             raise Closed("this redis storage is closed; open another one")
+
+
+def _entries(keys: Sequence[str], stored: Sequence[bytes | None]) -> dict[str, Entry]:
+    found = zip(keys, stored, strict=True)
+    return {key: codec.entry(key, value) for key, value in found if value is not None}
 
 
 def _across_slots(transaction: Transaction) -> Unsupported:

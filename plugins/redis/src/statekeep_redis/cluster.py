@@ -6,9 +6,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from statekeep import fork
 from statekeep.errors import AccessDenied, Closed, StorageError, Unavailable
+from statekeep.pending import Pending
 from statekeep.usage import PoolStats, total
 
 from statekeep_redis.config import RedisConfig
@@ -22,6 +24,8 @@ AGAIN = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "RE
 
 FOLLOWED = 5
 """How many redirections are followed at once; then each after a pause."""
+
+T = TypeVar("T")
 
 PAUSES = 0.002, 0.05
 """The first and the longest pause between two tries, in seconds."""
@@ -80,6 +84,10 @@ class Cluster:
             if tries > FOLLOWED or any(replies[n].node is None for n in todo):
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
+
+    def start(self, command: Command, read: Callable[[Reply], T]) -> Pending[T] | None:
+        """None: which node answers, and whether another one must, is found out in `calls`."""
+        return None
 
     def _by_node(
         self, commands: Sequence[tuple[int, Command]], todo: list[int], asked: dict[int, Address]

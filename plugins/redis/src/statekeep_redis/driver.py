@@ -7,6 +7,7 @@ themselves, and say whether anything was sent at all.
 from __future__ import annotations
 
 import select
+import socket
 import ssl
 import time
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from statekeep.errors import StorageError, Unavailable
+from statekeep.pending import CallAgain
+from statekeep.sql.stream import CHUNK
 
 from statekeep_redis.config import RedisConfig
 from statekeep_redis.failures import Broken, Refusal, cannot_connect, refusal
@@ -26,6 +29,9 @@ from statekeep_redis.failures import Broken, Refusal, cannot_connect, refusal
 Command: TypeAlias = tuple[Any, ...]
 Reply: TypeAlias = Any
 Address: TypeAlias = tuple[str, int]
+
+NOTHING = object()
+"""What the reader says as long as an answer is not all there; None is one."""
 
 PING_SHARE = 0.25
 """How much of the timeout the trial of an idle connection may take."""
@@ -54,16 +60,18 @@ class Link:
 
     Attributes:
         used: whether it has served a call before.
+        broken: whether an answer to `begin` is outstanding, so that nothing else may be sent.
     """
 
     def __init__(self, connection: Any, config: RedisConfig, server: str) -> None:
         self.server = server
-        self.used = False
+        self.used = self.broken = False
         self._tls = config.ssl
         self._connection = connection
         self._timeout = config.timeout_seconds
         self._idle_check = config.idle_check
         self._last = 0.0
+        self._socket: socket.socket
         self._poller = select.poll()  # `Connection.can_read` makes a new one each time: 3 us
 
     def open(self, expect_master: bool = False) -> None:
@@ -84,7 +92,8 @@ class Link:
         except BaseException:
             self.close()
             raise
-        self._poller.register(self._connection._get_socket(), select.POLLIN)
+        self._socket = self._connection._get_socket()
+        self._poller.register(self._socket, select.POLLIN)
         self._last = time.monotonic()
 
     def _greet(self, expect_master: bool) -> None:
@@ -108,6 +117,32 @@ class Link:
         except (RedisError, OSError):
             return False
         return True
+
+    def ready(self) -> bool:
+        """The same without asking the server; after long idleness False."""
+        return not self._poller.poll(0) and time.monotonic() - self._last <= self._idle_check
+
+    def begin(self, command: Command) -> Answer:
+        """Sends a command that changes nothing, and does not wait for its answer.
+
+        Raises:
+            Broken: it could not be sent whole; the connection is of no use any more.
+        """
+        message = packed((command,))
+        self.broken = True
+        try:
+            self._socket.settimeout(0)
+            if self._socket.send(message) < len(message):
+                raise BlockingIOError("the network takes no more")
+        except OSError as error:
+            raise Broken(self.server, error, sent=False, commands=1) from error
+        return Answer(self, self._socket, self._timeout)
+
+    def ended(self) -> None:
+        """The answer to `begin` was read to its end."""
+        self._socket.settimeout(self._timeout)
+        self._last = time.monotonic()
+        self.broken = False
 
     def exchange(self, commands: Sequence[Command], patience: float | None = None) -> list[Reply]:
         """Sends all commands at once, and reads as many answers.
@@ -154,6 +189,55 @@ class Link:
     def close(self) -> None:
         """Hangs up; in a forked child only the child's copy."""
         self._connection.disconnect()
+
+
+class Answer:
+    """The answer to one command, from what the network brings bit by bit.
+
+    Args:
+        link: the connection, which is marked as broken until the answer is all there.
+        socket: its socket, which does not wait until then.
+        timeout: seconds, for each part of the answer.
+    """
+
+    def __init__(self, link: Link, socket: socket.socket, timeout: float) -> None:
+        self._link = link
+        self._socket = socket
+        self._timeout = timeout
+        self._reader = hiredis.Reader(notEnoughData=NOTHING)
+        self.deadline = time.monotonic() + timeout
+
+    def fileno(self) -> int:
+        """See `Pending.fileno`."""
+        return self._socket.fileno()
+
+    def received(self) -> list[Reply] | None:
+        """See `Pending.receive`."""
+        reader, heard = self._reader, False
+        try:
+            while (reply := reader.gets()) is NOTHING:
+                data = self._socket.recv(CHUNK)
+                if not data:
+                    raise EOFError("the server closed it")
+                reader.feed(data)
+                heard = True
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self._silence(heard)
+            return None
+        except (OSError, EOFError, hiredis.HiredisError) as error:
+            raise CallAgain(str(error)) from error
+        self._link.ended()
+        if isinstance(reply, hiredis.ReplyError):
+            raise CallAgain(str(reply)) from reply
+        return [reply]
+
+    def _silence(self, heard: bool) -> None:
+        now = time.monotonic()
+        if heard:
+            self.deadline = now + self._timeout
+        elif now >= self.deadline:
+            silence = redis.TimeoutError("timed out")
+            raise Broken(self._link.server, silence, sent=True, commands=1).as_error(write=False)
 
 
 def connect(config: RedisConfig, address: Address | str, *, expect_master: bool = False) -> Link:

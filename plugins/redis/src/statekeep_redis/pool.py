@@ -24,6 +24,9 @@ class Link(Protocol):
     def usable(self) -> bool:
         """Whether it can still be used; asked before each use."""
 
+    def ready(self) -> bool:
+        """The same, told without asking the server."""
+
     def close(self) -> None:
         """Closes it; no error whatever its state."""
 
@@ -113,6 +116,16 @@ class Pool(Generic[L]):
                 self._gone(place)
                 raise
             self.discard(place)  # those below it have been idle for longer
+
+    def acquire_idle(self) -> Place[L] | None:
+        """An idle connection that needs no ping, where there is one; never waits."""
+        with self._lock:
+            if self._closed or not self._idle or not self._idle[-1].ready():
+                return None
+            place = Place[L](self._generation)
+            place.link = self._idle.pop()
+            self._lent.add(place)
+            return place
 
     def _open(self, place: Place[L]) -> None:
         """Opens a connection in this place."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from statekeep.errors import AccessDenied, OutcomeUnknown, Unavailable
+from statekeep.pending import Pending, Underway
 from statekeep.usage import PoolStats
 
 from statekeep_redis.config import RedisConfig
@@ -12,6 +14,8 @@ from statekeep_redis.driver import Command, Link, Reply, ask_sentinel, connect, 
 from statekeep_redis.failures import Broken, Refusal
 from statekeep_redis.pool import Pool
 from statekeep_redis.scripts import TEXTS
+
+T = TypeVar("T")
 
 
 class Server:
@@ -56,6 +60,28 @@ class Server:
                 raise
             self.pool.release(place)
             return replies
+
+    def start(self, command: Command, read: Callable[[Reply], T]) -> Pending[T] | None:
+        """Sends a command that changes nothing over an idle connection; None where none will do."""
+        place = self.pool.acquire_idle()
+        if place is None:
+            return None
+
+        def give_back() -> None:
+            if place.link.broken:
+                self.pool.discard(place)
+            else:
+                self.pool.release(place)
+
+        try:
+            answer = place.link.begin(command)
+        except Broken:
+            give_back()
+            return None
+        except BaseException:
+            self.pool.discard(place, others=False)
+            raise
+        return Underway(answer, give_back, lambda replies: read(replies[0]))
 
     def run(
         self, commands: Sequence[Command], write: bool, patience: float | None = None
@@ -117,6 +143,10 @@ class Single:
             self._notice(reply)
             raise reply.error
         return reply
+
+    def start(self, command: Command, read: Callable[[Reply], T]) -> Pending[T] | None:
+        """Sends a command that changes nothing; see `Backend.start_get_many`."""
+        return self._server.start(command, read)
 
     def calls(
         self, commands: Sequence[tuple[int, Command]], write: bool, wait: bool = False

@@ -1,0 +1,145 @@
+"""Calls that were sent and whose answers come later: for event loops, which wait for many."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class CallAgain(Exception):
+    """A pending call ended without an answer and applied nothing: the blocking method may have one.
+
+    It has the code for whatever it was: a connection that has to be opened, a refusal that has to
+    be explained, a statement that the server has forgotten.
+    """
+
+
+class Pending(ABC, Generic[T]):
+    """A call under way. One thread uses it, until `receive` answers or raises, or `abandon`."""
+
+    @property
+    @abstractmethod
+    def deadline(self) -> float:
+        """When `receive` raises although nothing came, by `time.monotonic()`; `inf` for never."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """What becomes readable when there is something to receive."""
+
+    @abstractmethod
+    def receive(self) -> T | None:
+        """The answer, or None as long as it is not all there. Never waits.
+
+        Raises:
+            CallAgain: nothing was applied, and the blocking method is to be called.
+            StorageError: what the blocking method would raise.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Lets go of the call, and of the connection on which its answer would come.
+
+        Nothing happens where `receive` has answered or raised.
+        """
+
+
+class Wire(Protocol):
+    """What a driver knows of one answer that is outstanding."""
+
+    @property
+    def deadline(self) -> float:
+        """See `Pending.deadline`."""
+
+    def fileno(self) -> int:
+        """See `Pending.fileno`."""
+
+    def received(self) -> Any | None:
+        """See `Pending.receive`; its connection says afterwards whether it is of further use."""
+
+
+class Underway(Pending[T]):
+    """A call on a connection that is its own until it ends.
+
+    Args:
+        wire: its answer.
+        give_back: takes the connection back, whole or, where its answer is outstanding, broken.
+        read: makes the answer of what was received.
+    """
+
+    def __init__(self, wire: Wire, give_back: Callable[[], None], read: Callable[[Any], T]) -> None:
+        self._wire = wire
+        self._give_back: Callable[[], None] | None = give_back
+        self._read = read
+
+    @property
+    def deadline(self) -> float:
+        """See `Pending.deadline`."""
+        return self._wire.deadline
+
+    def fileno(self) -> int:
+        """See `Pending.fileno`."""
+        return self._wire.fileno()
+
+    def receive(self) -> T | None:
+        """See `Pending.receive`."""
+        try:
+            received = self._wire.received()
+        except BaseException:
+            self.abandon()
+            raise
+        if received is None:
+            return None
+        self.abandon()
+        return self._read(received)
+
+    def abandon(self) -> None:
+        """See `Pending.abandon`."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+
+class Finishing(Pending[T]):
+    """A pending call of a layer: that of the backend inside, and what is to be done at its end.
+
+    Args:
+        inner: the call inside.
+        answered: makes the answer of it.
+        failed: told of an error, and of `CallAgain` where it is abandoned.
+    """
+
+    def __init__(
+        self,
+        inner: Pending[T],
+        answered: Callable[[T], T],
+        failed: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        self._inner = inner
+        self._answered = answered
+        self._failed = failed
+
+    @property
+    def deadline(self) -> float:
+        """See `Pending.deadline`."""
+        return self._inner.deadline
+
+    def fileno(self) -> int:
+        """See `Pending.fileno`."""
+        return self._inner.fileno()
+
+    def receive(self) -> T | None:
+        """See `Pending.receive`."""
+        try:
+            answer = self._inner.receive()
+        except BaseException as error:
+            self._failed(error)
+            raise
+        return None if answer is None else self._answered(answer)
+
+    def abandon(self) -> None:
+        """See `Pending.abandon`."""
+        self._inner.abandon()
+        self._failed(CallAgain())
