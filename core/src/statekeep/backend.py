@@ -225,6 +225,19 @@ class Backend(ABC):
         `Unavailable` when nothing was applied, `OutcomeUnknown` when that cannot be told.
         """
 
+    def start_commit(
+        self, transactions: Sequence[Transaction]
+    ) -> Pending[list[Outcome | None]] | None:
+        """Sends a `commit` whose answer is received later; None: nothing was, call `commit`.
+
+        As with `start_get_many`. In the answer None stands for a transaction of which nothing was
+        applied, and which `commit` has to carry out. What is abandoned may have been applied.
+
+        Raises:
+            StorageError: what `commit` would raise. `OutcomeUnknown`: it was sent in part.
+        """
+        return None
+
     def missing(self) -> Sequence[str]:
         """What `setup()` would create, one phrase each; nothing is created."""
         return ()

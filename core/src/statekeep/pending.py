@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+SURE_BYTES = 4096
+"""For which every send buffer has room."""
 
 
 class CallAgain(Exception):
@@ -44,6 +49,31 @@ class Pending(ABC, Generic[T]):
 
         Nothing happens where `receive` has answered or raised.
         """
+
+
+def room_for(connection: socket.socket, size: int) -> bool:
+    """Whether the network will take so many bytes at once, after all before them have arrived.
+
+    Half the buffer: Linux counts what it needs to keep the bytes too.
+    """
+    return size <= SURE_BYTES or 2 * size <= connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF
+    )
+
+
+def handed_over(connection: socket.socket, data: bytes) -> bool:
+    """Whether the network took all of it now, over a socket that does not wait.
+
+    Raises:
+        OSError: the connection is of no use.
+    """
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[connection.send(view) :]
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+    return True
 
 
 class Wire(Protocol):

@@ -72,8 +72,12 @@ class Answers:
                 pending = batch[0].context.run(lane.start, batch)
             else:
                 pending = lane.start(batch)
-        except Exception:  # a thread meets the same, and says so
-            return False
+        except BaseException as error:
+            self._failed(lane, batch, error)
+            if not isinstance(error, Exception):
+                raise
+            return True
+        lane.halves = pending is not None
         if pending is None:
             return False
         job = Job(lane, batch, pending)
@@ -95,21 +99,26 @@ class Answers:
             answer = job.pending.receive()
             if answer is None:
                 return
-            lane.finish(batch, answer)
+            rest = lane.finish(batch, answer)
         except BaseException as error:
-            self._failed(job, error)
+            if not isinstance(error, StorageError | CallAgain):
+                job.pending.abandon()
+            self._ended(job)
+            self._failed(lane, batch, error)
             if not isinstance(error, Exception):
                 raise
             return
         self._ended(job)
-        self._combiner.ended(lane)
-        self._deliver(batch)
+        if rest:
+            self._combiner.again(lane, rest)
+            left = set(rest)
+            batch = [call for call in batch if call not in left]
+        else:
+            self._combiner.ended(lane)
+        if batch:
+            self._deliver(batch)
 
-    def _failed(self, job: Job, error: BaseException) -> None:
-        lane, batch = job.lane, job.batch
-        if not isinstance(error, StorageError | CallAgain):
-            job.pending.abandon()
-        self._ended(job)
+    def _failed(self, lane: Lane[Any], batch: list[Call], error: BaseException) -> None:
         if isinstance(error, CallAgain) or (len(batch) > 1 and lane.divides(error)):
             self._combiner.again(lane, batch)
             return

@@ -40,15 +40,21 @@ MOST_TRANSACTIONS = 256
 MOST_WRITE_BYTES = 4 * 2**20
 """Of one combined commit; a single transaction may be larger."""
 
-LOOP_BYTES = 256 * 2**10
-"""What a read should bring at most, by the same estimate, to be answered in an event loop: to
-decode it there keeps all tasks for some tenths of a millisecond. A thread reads what is larger."""
+LOOP_BYTES = 512 * 2**10
+"""What a read should bring at most, by the same estimate, and a commit hold, to be carried out in
+an event loop: to decode it there keeps all tasks for some tenths of a millisecond. A thread takes
+what is larger."""
 
 LATE_SECONDS = 0.005
 """A call that waits for a place gets one after this time at the latest, where there is one left."""
 
 CALL_BYTES = 100
 """Counted for every call besides the values it writes."""
+
+
+HALVED = 32
+"""So many calls leave in two batches, where the event loop sends them: the server works on one
+while this process works on the other."""
 
 
 class Call:
@@ -119,6 +125,7 @@ class Single(Call):
 
 
 KEYS_OF: Callable[[Read], Sequence[str]] = attrgetter("keys")
+BYTES_OF: Callable[[Call], int] = attrgetter("bytes")
 
 
 class Lane(ABC, Generic[C]):
@@ -130,6 +137,7 @@ class Lane(ABC, Generic[C]):
     Attributes:
         at_once: how many batches of it may be under way.
         at_most: how many where they are late.
+        halves: whether a long queue leaves in two; see `HALVED`.
         running: how many are.
         left: when the latest one left, by `time.monotonic()`.
     """
@@ -137,6 +145,7 @@ class Lane(ABC, Generic[C]):
     def __init__(self, at_once: int, at_most: int) -> None:
         self.at_once = at_once
         self.at_most = at_most
+        self.halves = False
         self.running = 0
         self.left = 0.0
         self.queue: deque[C] = deque()
@@ -146,13 +155,18 @@ class Lane(ABC, Generic[C]):
         """Whether another batch may leave."""
         if self.running < self.at_once:
             return True
+        if self.halves and self.running == 1 and 2 * len(self.queue) >= HALVED:
+            return True
         return self.running < self.at_most and now - self.left >= LATE_SECONDS
 
     def take(self) -> list[C]:
         """Removes the next batch from the queue: the first call, and what fits beside it."""
         batch: list[C] = []
         left = self._room()
-        while self.queue:
+        most = len(self.queue)
+        if self.halves and not self.running and most >= HALVED:
+            most = (most + 1) // 2
+        while self.queue and len(batch) < most:
             call = self.queue[0]
             if call.withdrawn:
                 self._withdrawn -= 1
@@ -193,8 +207,8 @@ class Lane(ABC, Generic[C]):
         """Sends the calls without waiting; None where only `send` can."""
         return None
 
-    def finish(self, calls: Sequence[C], answer: Any) -> None:
-        """Gives each its part of the answer to what `start` sent."""
+    def finish(self, calls: Sequence[C], answer: Any) -> list[C]:
+        """Gives each its part of the answer to what `start` sent; those that `send` has to do."""
         raise NotImplementedError(f"{type(self).__name__} starts nothing")
 
     @abstractmethod
@@ -242,13 +256,14 @@ class Reads(Lane[Read], Generic[V]):
         keys = _keys(calls)
         return self._start(keys) if len(keys) * self._typical <= LOOP_BYTES else None
 
-    def finish(self, calls: Sequence[Read], answer: Mapping[str, V]) -> None:
+    def finish(self, calls: Sequence[Read], answer: Mapping[str, V]) -> list[Read]:
         """The whole answer for each."""
         for call in calls:
             call.answer = answer
         if answer:
             mean = self._size(answer.values()) / len(answer)
             self._typical = max(mean, 0.9 * self._typical)
+        return []
 
     def divides(self, error: BaseException) -> bool:
         """Reading again harms nothing; where the store is away, it is for all of them."""
@@ -266,15 +281,30 @@ class Writes(Lane[Write]):
         at_once: int,
         at_most: int,
         commit: Callable[[Sequence[Transaction]], Sequence[Outcome]],
+        start: Callable[[Sequence[Transaction]], Pending[list[Outcome | None]] | None]
+        | None = None,
     ) -> None:
         super().__init__(at_once, at_most)
         self._commit = commit
+        self._start = start
 
     def send(self, calls: Sequence[Write]) -> None:
         """One commit of all transactions."""
         outcomes = self._commit([call.transaction for call in calls])
         for call, outcome in zip(calls, outcomes, strict=True):
             call.answer = outcome
+
+    def start(self, calls: Sequence[Write]) -> Pending[list[Outcome | None]] | None:
+        """The same, of what is not too large for an event loop."""
+        if self._start is None or sum(map(BYTES_OF, calls)) > LOOP_BYTES:
+            return None
+        return self._start([call.transaction for call in calls])
+
+    def finish(self, calls: Sequence[Write], answer: Sequence[Outcome | None]) -> list[Write]:
+        """Its outcome for each, as far as there is one."""
+        for call, outcome in zip(calls, answer, strict=True):
+            call.answer = outcome
+        return [call for call in calls if call.answer is None]
 
     def divides(self, error: BaseException) -> bool:
         """Only where the error itself says that nothing was sent: no write is ever repeated."""

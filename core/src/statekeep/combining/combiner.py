@@ -67,7 +67,7 @@ class Combiner:
         self.entries = Reads[Entry](2, 4, backend.get_many, _entry_bytes, backend.start_get_many)
         self.many_entries = Reads[Entry](1, 1, backend.get_many, _entry_bytes)
         self.members = Reads[frozenset[bytes]](1, 2, backend.members_many, _members_bytes)
-        self.writes = Writes(1, 4, backend.commit)
+        self.writes = Writes(1, 4, backend.commit, backend.start_commit)
         self.large_writes = Writes(1, 1, backend.commit)
         self.singles = Singles(2, 4)
         self.upkeep = Singles(1, 1)

@@ -186,14 +186,33 @@ class CachingLayer(Layer):
         They are dropped before, too: an interrupt (Ctrl-C) after the write may come before the
         second time.
         """
-        operations = [each for transaction in transactions for each in transaction.operations]
-        values = {key for each in operations if (key := value_key(each)) is not None}
-        sets = {each.key for each in operations if isinstance(each, Add | Remove)}
+        values, sets = _written(transactions)
         self.forget(values, sets)
         try:
             return self.inner.commit(transactions)
         finally:
             self.forget(values, sets)
+
+    def start_commit(
+        self, transactions: Sequence[Transaction]
+    ) -> Pending[list[Outcome | None]] | None:
+        """See `Backend.start_commit`; as with `commit`."""
+        values, sets = _written(transactions)
+        self.forget(values, sets)
+        pending = None
+        try:
+            pending = self.inner.start_commit(transactions)
+        finally:
+            if pending is None:
+                self.forget(values, sets)
+        if pending is None:
+            return None
+
+        def answered(outcomes: list[Outcome | None]) -> list[Outcome | None]:
+            self.forget(values, sets)
+            return outcomes
+
+        return Finishing(pending, answered, lambda error: self.forget(values, sets))
 
     def stats(self) -> BackendStats:
         """See `Backend.stats`, with the caches' counters."""
@@ -219,6 +238,13 @@ class CachingLayer(Layer):
         for tickets in (self._values, self._sets):
             if tickets is not None:
                 tickets.after_fork()
+
+
+def _written(transactions: Sequence[Transaction]) -> tuple[set[str], set[str]]:
+    """The keys of values, and those of sets."""
+    operations = [each for transaction in transactions for each in transaction.operations]
+    values = {key for each in operations if (key := value_key(each)) is not None}
+    return values, {each.key for each in operations if isinstance(each, Add | Remove)}
 
 
 def _through(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 
 from attrs import evolve
 
@@ -28,7 +29,7 @@ from statekeep.model import (
     with_operations,
     with_value,
 )
-from statekeep.pending import Finishing, Pending
+from statekeep.pending import CallAgain, Finishing, Pending
 from statekeep.usage import CompressionStats, Usage
 
 
@@ -53,6 +54,8 @@ class CompressionLayer(Layer):
         self._compressor = find(name) if name else None
         self._head = envelope.prefix(name)
         self._min_size = min_size
+        # Where the backend has none of its own, no value is wrapped in vain to ask it.
+        self._starts = type(inner).start_commit is not Backend.start_commit
         self.after_fork()
         fork.register(self)
 
@@ -109,12 +112,42 @@ class CompressionLayer(Layer):
 
     def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
         """See `Backend.commit`."""
-        return self.inner.commit(
-            [
-                with_operations(tuple([self._close(each) for each in transaction.operations]))
-                for transaction in transactions
-            ]
-        )
+        return self.inner.commit(self._closed(transactions))
+
+    def start_commit(
+        self, transactions: Sequence[Transaction]
+    ) -> Pending[list[Outcome | None]] | None:
+        """See `Backend.start_commit`; not of what is to be compressed, which takes long."""
+        if not self._starts or any(map(self._compresses, transactions)):
+            return None
+        pending = self.inner.start_commit(self._closed(transactions))
+        if pending is None:
+            self._uncount(transactions)
+            return None
+
+        def answered(outcomes: list[Outcome | None]) -> list[Outcome | None]:
+            if None in outcomes:
+                both = zip(transactions, outcomes, strict=True)
+                self._uncount([each for each, outcome in both if outcome is None])
+            return outcomes
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, CallAgain):
+                self._uncount(transactions)
+
+        return Finishing(pending, answered, failed)
+
+    def _compresses(self, transaction: Transaction) -> bool:
+        if self._compressor is None:
+            return False
+        return any(len(value) >= self._min_size for value in _values(transaction))
+
+    def _uncount(self, transactions: Iterable[Transaction]) -> None:
+        """Nothing of these was written, which were wrapped without being compressed."""
+        for value in chain.from_iterable(map(_values, transactions)):
+            plain = len(value)
+            self._written -= plain
+            self._written_stored -= plain + envelope.PLAIN_BYTES
 
     def stats(self) -> BackendStats:
         """See `Backend.stats`, with what compression gained."""
@@ -131,6 +164,12 @@ class CompressionLayer(Layer):
             read=self._read,
             read_stored=self._read_stored,
         )
+
+    def _closed(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        return [
+            with_operations(tuple([self._close(each) for each in transaction.operations]))
+            for transaction in transactions
+        ]
 
     def _close(self, operation: Operation) -> Operation:
         if isinstance(operation, Put):
@@ -181,6 +220,17 @@ class CompressionLayer(Layer):
         self._written += plain
         self._written_stored += size
         return stored
+
+
+def _values(transaction: Transaction) -> Iterator[bytes]:
+    for operation in transaction.operations:
+        record = operation.record if isinstance(operation, Restore) else operation
+        if isinstance(record, Put):
+            yield record.value
+        elif isinstance(record, Schedule | DeferredMessage):
+            yield record.payload
+        elif isinstance(record, KeyValueRecord):
+            yield record.entry.value
 
 
 def _payload_key(name: tuple[str, str]) -> str:

@@ -83,6 +83,34 @@ class MetricsLayer(Layer):
                 series.failed(type(error_of(outcome)).__name__)
         return outcomes
 
+    def start_commit(
+        self, transactions: Sequence[Transaction]
+    ) -> Pending[list[Outcome | None]] | None:
+        """See `Backend.start_commit`. Transactions to be committed again are counted then."""
+        begun = perf_counter()
+        pending = self.inner.start_commit(transactions)
+        if pending is None:
+            return None
+
+        def answered(outcomes: list[Outcome | None]) -> list[Outcome | None]:
+            taken = perf_counter() - begun
+            done = [each for each, outcome in zip(transactions, outcomes, strict=True) if outcome]
+            if done:
+                series = self._series[operation_of(done)]
+                series.add(taken, *load_of(done))
+                for outcome in outcomes:
+                    if outcome is not None and not isinstance(outcome, Committed):
+                        series.failed(type(error_of(outcome)).__name__)
+            return outcomes
+
+        def failed(error: BaseException) -> None:
+            if not isinstance(error, CallAgain):
+                series = self._series[operation_of(transactions)]
+                series.add(perf_counter() - begun, *load_of(transactions))
+                series.failed(type(error).__name__)
+
+        return Finishing(pending, answered, failed)
+
     def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
         """See `Backend.peek`. Where it is in vain, the read follows that is counted."""
         begun = perf_counter()

@@ -50,6 +50,12 @@ class ObservedLayer(Layer):
         """See `Backend.start_get_many`."""
         return self.inner.start_get_many(keys)
 
+    def start_commit(
+        self, transactions: Sequence[Transaction]
+    ) -> Pending[list[Outcome | None]] | None:
+        """See `Backend.start_commit`."""
+        return self.inner.start_commit(transactions)
+
     def setup(self) -> None:
         """See `Backend.setup`; then the observers begin."""
         self.inner.setup()

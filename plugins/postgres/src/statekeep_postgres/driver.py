@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import pg8000.core
 import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
-from statekeep.pending import CallAgain
+from statekeep.pending import CallAgain, handed_over
 from statekeep.sql import secrets
 from statekeep.sql.hosts import Hosts
 from statekeep.sql.stream import CHUNK, fill
@@ -132,7 +132,7 @@ class Connection:
         answer = Answer(self, self._parsed(statement, writes=False), (statement, name))
         self.broken = True
         self.socket.settimeout(0)
-        if self.socket.send(request) < len(request):
+        if not handed_over(self.socket, request):
             raise BlockingIOError("the network takes no more")
         return answer
 

@@ -20,27 +20,22 @@ from statekeep.clock import duration_micros
 from statekeep.errors import (
     AccessDenied,
     Closed,
-    InvalidArgument,
     StorageError,
-    Unsupported,
 )
 from statekeep.findings import Finding
 from statekeep.model import (
     DeferredMessage,
     Entry,
-    Failed,
     Outcome,
     Page,
-    Put,
     Record,
     RecordKind,
     Transaction,
 )
 from statekeep.pending import Pending
-from statekeep.updates import updates as find_updates
 from statekeep.usage import Usage
 
-from statekeep_redis import codec, doctor, scripts, updates
+from statekeep_redis import codec, doctor, scripts
 from statekeep_redis.cluster import Cluster
 from statekeep_redis.config import RedisConfig
 from statekeep_redis.counting import count
@@ -49,13 +44,12 @@ from statekeep_redis.failures import Refusal
 from statekeep_redis.names import Names, hash_tag
 from statekeep_redis.scanning import Scanner
 from statekeep_redis.server import Single
+from statekeep_redis.writes import Writer
 
 CLAIM_BYTES = 64 * 2**20
 """Payloads that one claim hands out at most, so that no answer outgrows the memory."""
 
 PURGE_BATCH = 1000
-MOST_WORDS = 1_000_000
-"""Arguments of one command: the server's limit is 1048576 (networking.c, multibulk length)."""
 
 
 class RedisBackend(Backend):
@@ -72,8 +66,10 @@ class RedisBackend(Backend):
         self._names = Names(prefix, spread)
         self._place: Single | Cluster = Cluster(config) if config.nodes else Single(config)
         self._scanner = Scanner(self._names, self._place)
-        self._cut = b"%d" % len(prefix)
         self._wait = config.wait_replicas > 0
+        self._writer = Writer(
+            self._names, self._place, wait=self._wait, most_bytes=LARGE_VALUE_BYTES
+        )
         self._closed = False
         self._capabilities = Capabilities(
             durable=True,
@@ -109,7 +105,10 @@ class RedisBackend(Backend):
         if self._closed or not keys:
             return None
         names = [self._names.value(key) for key in keys]
-        return self._place.start(("MGET", *names), lambda stored: _entries(keys, stored))
+        command: Command = ("MGET", *names)
+        return self._place.start(
+            (command,), write=False, read=lambda replies: _entries(keys, replies[0])
+        )
 
     def _stored(self, keys: Sequence[str]) -> list[Reply]:
         names = [self._names.value(key) for key in keys]
@@ -187,110 +186,15 @@ class RedisBackend(Backend):
         return self._scanner.page(kind, prefix, limit, cursor)
 
     def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
-        """See `Backend.commit`: one script for each, several in one pipeline.
-
-        Conditional puts over values that are there share calls of a script.
-        """
+        """See `Backend.commit`."""
         self._check_open()
-        if len(transactions) == 1:
-            operations = transactions[0].operations
-            if len(operations) == 1 and type(operations[0]) is Put:
-                outcome = self._put(operations[0])
-                if outcome is not None:
-                    return [outcome]
-        outcomes = self._updated(transactions)
-        rest = [number for number in range(len(transactions)) if number not in outcomes]
-        if rest:
-            outcomes |= self._committed(transactions, rest, others_applied=bool(outcomes))
-        return [outcomes[number] for number in range(len(transactions))]
+        return self._writer.commit(transactions)
 
-    def _put(self, put: Put) -> Outcome | None:
-        """The outcome of a put over a value that does not expire; None for the general way."""
-        if (
-            put.ttl is not None
-            or put.expected == 0
-            or len(put.value) > self._capabilities.max_value_bytes
-        ):
-            return None
-        name = self._names.value(put.key)
-        command = ("EVALSHA", scripts.PUT.sha, 1, name, *codec.replacement(put))
-        (reply,) = self._place.calls(
-            [(self._names.slot(name), command)], write=True, wait=self._wait
-        )
-        return None if isinstance(reply, Refusal) else codec.replaced(put, reply)
-
-    def _updated(self, transactions: Sequence[Transaction]) -> dict[int, Outcome]:
-        """The outcomes of those that could share a call, by number."""
-        if len(transactions) < 2 or self._names.spread:
-            return {}
-        found = find_updates(transactions, self._capabilities.max_value_bytes)
-        if not found:
-            return {}
-        portions = updates.portions(found)
-        commands = [updates.command(self._names, portion) for portion in portions]
-        outcomes: dict[int, Outcome] = {}
-        replies = self._place.calls(commands, write=True, wait=self._wait)
-        for portion, reply in zip(portions, replies, strict=True):
-            if not isinstance(reply, Refusal):  # which the general way explains, one by one
-                outcomes |= updates.outcomes(portion, reply)
-        return outcomes
-
-    def _committed(
-        self, transactions: Sequence[Transaction], numbers: Sequence[int], *, others_applied: bool
-    ) -> dict[int, Outcome]:
-        """The outcomes of these, each by a call of its own."""
-        outcomes: dict[int, Outcome] = {}
-        commands: list[tuple[int, Command]] = []
-        sent: list[int] = []
-        for number in numbers:
-            prepared = self._prepare(transactions[number])
-            if isinstance(prepared, StorageError):
-                outcomes[number] = Failed(prepared)
-            else:
-                commands.append(prepared)
-                sent.append(number)
-        try:
-            replies = self._place.calls(commands, write=True, wait=self._wait) if commands else []
-        except StorageError as error:
-            if not others_applied:
-                raise
-            return outcomes | {number: Failed(error) for number in sent}
-        for number, reply in zip(sent, replies, strict=True):
-            outcomes[number] = (
-                Failed(reply.error)
-                if isinstance(reply, Refusal)
-                else codec.outcome(transactions[number], reply)
-            )
-        return outcomes
-
-    def _prepare(self, transaction: Transaction) -> tuple[int, Command] | StorageError:
-        """The slot and the command of a transaction, or why it cannot be one."""
-        arguments = codec.Arguments(self._names)
-        for operation in transaction.operations:
-            arguments.add(operation)
-        keys, slot = arguments.keys, 0
-        if self._names.spread and keys:
-            slot = self._names.slot(keys[0])
-            if any(self._names.slot(name) != slot for name in keys):
-                return _across_slots(transaction)
-        if arguments.size > self._capabilities.max_value_bytes:
-            most = self._capabilities.max_value_bytes
-            return InvalidArgument(f"redis: a value of {arguments.size} bytes; at most {most}")
-        if len(keys) + len(arguments.values) > MOST_WORDS:
-            return InvalidArgument(
-                "redis: a transaction of more than a million words: split it into several"
-            )
-        scope = self._names.scope(slot)
-        return slot, (
-            "EVALSHA",
-            scripts.COMMIT.sha,
-            len(keys) + 3,
-            *scope,
-            *keys,
-            arguments.letters,
-            self._cut,
-            *arguments.values,
-        )
+    def start_commit(
+        self, transactions: Sequence[Transaction]
+    ) -> Pending[list[Outcome | None]] | None:
+        """See `Backend.start_commit`; not in a Cluster, nor where replicas are waited for."""
+        return None if self._closed else self._writer.start(transactions)
 
     def setup(self) -> None:
         """Nothing to create: checks that the server answers and lets us do what we need."""
@@ -315,6 +219,7 @@ class RedisBackend(Backend):
                 return  # not allowed to ask: Redis' default is far above ours
             limit = int(reply[1]) - codec.HEADER.size if reply else LARGE_VALUE_BYTES
             if limit < self._capabilities.max_value_bytes:
+                self._writer.most_bytes = limit
                 self._capabilities = evolve(self._capabilities, max_value_bytes=limit)
 
     def ping(self) -> None:
@@ -364,12 +269,3 @@ class RedisBackend(Backend):
 def _entries(keys: Sequence[str], stored: Sequence[bytes | None]) -> dict[str, Entry]:
     found = zip(keys, stored, strict=True)
     return {key: codec.entry(key, value) for key, value in found if value is not None}
-
-
-def _across_slots(transaction: Transaction) -> Unsupported:
-    kinds = ", ".join(sorted({type(each).__name__.lower() for each in transaction.operations}))
-    return Unsupported(
-        f"redis: a transaction ({kinds}) over several hash slots; a Cluster is atomic only within "
-        "one. Give its keys, sets and queues the same hash tag, as in 'order/{42}' and "
-        "'timers/{42}', or set prefix = \"{app}:\" to keep everything in one slot"
-    )

@@ -85,7 +85,9 @@ class Cluster:
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
 
-    def start(self, command: Command, read: Callable[[Reply], T]) -> Pending[T] | None:
+    def start(
+        self, commands: Sequence[Command], write: bool, read: Callable[[list[Reply]], T]
+    ) -> Pending[T] | None:
         """None: which node answers, and whether another one must, is found out in `calls`."""
         return None
 

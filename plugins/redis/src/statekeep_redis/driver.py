@@ -20,7 +20,7 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from statekeep.errors import StorageError, Unavailable
-from statekeep.pending import CallAgain
+from statekeep.pending import CallAgain, handed_over, room_for
 from statekeep.sql.stream import CHUNK
 
 from statekeep_redis.config import RedisConfig
@@ -122,21 +122,23 @@ class Link:
         """The same without asking the server; after long idleness False."""
         return not self._poller.poll(0) and time.monotonic() - self._last <= self._idle_check
 
-    def begin(self, command: Command) -> Answer:
-        """Sends a command that changes nothing, and does not wait for its answer.
+    def begin(self, commands: Sequence[Command], write: bool) -> Answer | None:
+        """Sends commands at once, and does not wait for the answers; None: too much for that.
 
         Raises:
-            Broken: it could not be sent whole; the connection is of no use any more.
+            Broken: they could not be sent whole; the connection is of no use any more.
         """
-        message = packed((command,))
+        message, sock = packed(commands), self._socket
+        if not room_for(sock, len(message)):
+            return None
         self.broken = True
         try:
-            self._socket.settimeout(0)
-            if self._socket.send(message) < len(message):
+            sock.settimeout(0)
+            if not handed_over(sock, message):
                 raise BlockingIOError("the network takes no more")
         except OSError as error:
-            raise Broken(self.server, error, sent=False, commands=1) from error
-        return Answer(self, self._socket, self._timeout)
+            raise Broken(self.server, error, sent=False, commands=len(commands)) from error
+        return Answer(self, sock, self._timeout, len(commands), write)
 
     def ended(self) -> None:
         """The answer to `begin` was read to its end."""
@@ -192,18 +194,25 @@ class Link:
 
 
 class Answer:
-    """The answer to one command, from what the network brings bit by bit.
+    """The answers to commands, from what the network brings bit by bit.
 
     Args:
-        link: the connection, which is marked as broken until the answer is all there.
+        link: the connection, which is marked as broken until the answers are all there.
         socket: its socket, which does not wait until then.
-        timeout: seconds, for each part of the answer.
+        timeout: seconds, for each part of the answers.
+        commands: how many answers there will be.
+        write: whether the commands change something.
     """
 
-    def __init__(self, link: Link, socket: socket.socket, timeout: float) -> None:
+    def __init__(
+        self, link: Link, socket: socket.socket, timeout: float, commands: int, write: bool
+    ) -> None:
         self._link = link
         self._socket = socket
         self._timeout = timeout
+        self._commands = commands
+        self._write = write
+        self._replies: list[Reply] = []
         self._reader = hiredis.Reader(notEnoughData=NOTHING)
         self.deadline = time.monotonic() + timeout
 
@@ -212,32 +221,49 @@ class Answer:
         return self._socket.fileno()
 
     def received(self) -> list[Reply] | None:
-        """See `Pending.receive`."""
-        reader, heard = self._reader, False
+        """See `Pending.receive`; a refused command has a `hiredis.ReplyError` for an answer.
+
+        Raises:
+            CallAgain: all were refused; or the connection broke, and nothing was to be changed.
+        """
+        heard = False
         try:
-            while (reply := reader.gets()) is NOTHING:
-                data = self._socket.recv(CHUNK)
-                if not data:
-                    raise EOFError("the server closed it")
-                reader.feed(data)
-                heard = True
+            while len(self._replies) < self._commands:
+                heard = self._more() or heard
         except (BlockingIOError, ssl.SSLWantReadError):
             self._silence(heard)
             return None
         except (OSError, EOFError, hiredis.HiredisError) as error:
-            raise CallAgain(str(error)) from error
+            if not self._write:
+                raise CallAgain(str(error)) from error
+            raise self._lost(error) from error
         self._link.ended()
-        if isinstance(reply, hiredis.ReplyError):
-            raise CallAgain(str(reply)) from reply
-        return [reply]
+        if all(isinstance(reply, hiredis.ReplyError) for reply in self._replies):
+            raise CallAgain(str(self._replies[0]))
+        return self._replies
+
+    def _more(self) -> bool:
+        """Takes one more answer, or what there is of it from the network; whether the latter."""
+        reply = self._reader.gets()
+        if reply is not NOTHING:
+            self._replies.append(reply)
+            return False
+        data = self._socket.recv(CHUNK)
+        if not data:
+            raise EOFError("the server closed it")
+        self._reader.feed(data)
+        return True
 
     def _silence(self, heard: bool) -> None:
         now = time.monotonic()
         if heard:
             self.deadline = now + self._timeout
         elif now >= self.deadline:
-            silence = redis.TimeoutError("timed out")
-            raise Broken(self._link.server, silence, sent=True, commands=1).as_error(write=False)
+            raise self._lost(redis.TimeoutError("timed out"))
+
+    def _lost(self, error: BaseException) -> StorageError:
+        broken = Broken(self._link.server, error, sent=True, commands=self._commands)
+        return broken.as_error(write=self._write)
 
 
 def connect(config: RedisConfig, address: Address | str, *, expect_master: bool = False) -> Link:

@@ -63,6 +63,11 @@ class Names:
     prefix: bytes
     spread: bool
 
+    @property
+    def cut(self) -> bytes:
+        """The length of the prefix, for scripts."""
+        return b"%d" % len(self.prefix)
+
     def value(self, key: str) -> bytes:
         """The name of a value."""
         return b"%bv:%b" % (self.prefix, key.encode())

@@ -61,8 +61,19 @@ class Server:
             self.pool.release(place)
             return replies
 
-    def start(self, command: Command, read: Callable[[Reply], T]) -> Pending[T] | None:
-        """Sends a command that changes nothing over an idle connection; None where none will do."""
+    def start(
+        self, commands: Sequence[Command], write: bool, read: Callable[[list[Reply]], T]
+    ) -> Pending[T] | None:
+        """Sends commands over an idle connection; None where none will do.
+
+        Args:
+            commands: all are sent at once.
+            write: whether they change something.
+            read: makes the answer of those to the commands, some of which may be refusals.
+
+        Raises:
+            OutcomeUnknown: the connection broke while several writes were being sent.
+        """
         place = self.pool.acquire_idle()
         if place is None:
             return None
@@ -74,14 +85,19 @@ class Server:
                 self.pool.release(place)
 
         try:
-            answer = place.link.begin(command)
-        except Broken:
+            answer = place.link.begin(commands, write)
+        except Broken as broken:
             give_back()
+            if write and not broken.nothing_applied:
+                raise broken.as_error(write=True) from broken.cause
             return None
         except BaseException:
             self.pool.discard(place, others=False)
             raise
-        return Underway(answer, give_back, lambda replies: read(replies[0]))
+        if answer is None:
+            give_back()
+            return None
+        return Underway(answer, give_back, read)
 
     def run(
         self, commands: Sequence[Command], write: bool, patience: float | None = None
@@ -144,9 +160,11 @@ class Single:
             raise reply.error
         return reply
 
-    def start(self, command: Command, read: Callable[[Reply], T]) -> Pending[T] | None:
-        """Sends a command that changes nothing; see `Backend.start_get_many`."""
-        return self._server.start(command, read)
+    def start(
+        self, commands: Sequence[Command], write: bool, read: Callable[[list[Reply]], T]
+    ) -> Pending[T] | None:
+        """See `Server.start`."""
+        return self._server.start(commands, write, read)
 
     def calls(
         self, commands: Sequence[tuple[int, Command]], write: bool, wait: bool = False

@@ -6,7 +6,7 @@ from struct import Struct
 
 from statekeep.model import Committed, Conflict, Outcome, Put
 
-from statekeep_redis import scripts
+from statekeep_redis import codec, scripts
 from statekeep_redis.driver import Command
 from statekeep_redis.names import Names
 
@@ -16,8 +16,6 @@ MOST_UPDATES = 128
 MOST_BYTES = 4 * 2**20
 
 RESULT = Struct(">cQ")
-
-_version = Struct(">Q").pack
 
 
 def portions(found: dict[int, Put]) -> list[dict[int, Put]]:
@@ -36,9 +34,7 @@ def portions(found: dict[int, Put]) -> list[dict[int, Put]]:
 def command(names: Names, portion: dict[int, Put]) -> tuple[int, Command]:
     """The slot and the call of the script for a portion."""
     keys = [names.value(put.key) for put in portion.values()]
-    arguments = [
-        each for put in portion.values() for each in (_version(put.expected or 0), put.value)
-    ]
+    arguments = [each for put in portion.values() for each in codec.replacement(put)]
     return names.slot(keys[0]), (
         "EVALSHA",
         scripts.UPDATES.sha,
@@ -55,7 +51,7 @@ def outcomes(portion: dict[int, Put], reply: bytes) -> dict[int, Outcome]:
         portion.items(), RESULT.iter_unpack(reply), strict=True
     ):
         if what == b"1":
-            found[number] = Committed({put.key: version})
+            found[number] = Committed({put.key: (put.expected or 0) + 1})
         elif what == b"0":
             found[number] = Conflict({put.key: version})
     return found
