@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Generator
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from statekeep.errors import StorageError
 
 T = TypeVar("T")
 
@@ -90,19 +92,23 @@ class Wire(Protocol):
         """See `Pending.receive`; its connection says afterwards whether it is of further use."""
 
 
+Steps: TypeAlias = Generator[Wire, Any, T]
+"""A call over one connection: sends, yields what is outstanding, gets what was received (or the
+error that came of it), perhaps sends again, and returns the answer."""
+
+
 class Underway(Pending[T]):
     """A call on a connection that is its own until it ends.
 
     Args:
-        wire: its answer.
+        steps: the call; its first request is sent by this, and what that raises is raised.
         give_back: takes the connection back, whole or, where its answer is outstanding, broken.
-        read: makes the answer of what was received.
     """
 
-    def __init__(self, wire: Wire, give_back: Callable[[], None], read: Callable[[Any], T]) -> None:
-        self._wire = wire
+    def __init__(self, steps: Steps[T], give_back: Callable[[], None]) -> None:
+        self._steps = steps
         self._give_back: Callable[[], None] | None = give_back
-        self._read = read
+        self._wire = next(steps)
 
     @property
     def deadline(self) -> float:
@@ -116,14 +122,22 @@ class Underway(Pending[T]):
     def receive(self) -> T | None:
         """See `Pending.receive`."""
         try:
-            received = self._wire.received()
+            while True:
+                try:
+                    received = self._wire.received()
+                except (CallAgain, StorageError) as error:
+                    self._wire = self._steps.throw(error)
+                    continue
+                if received is None:
+                    return None
+                self._wire = self._steps.send(received)
+        except StopIteration as end:
+            self.abandon()
+            answer: T = end.value
+            return answer
         except BaseException:
             self.abandon()
             raise
-        if received is None:
-            return None
-        self.abandon()
-        return self._read(received)
 
     def abandon(self) -> None:
         """See `Pending.abandon`."""

@@ -109,8 +109,9 @@ class Write(Call):
     __slots__ = ("transaction",)
 
     def __init__(self, transaction: Transaction) -> None:
-        bytes = sum(map(_bytes, transaction.operations))
-        super().__init__(bytes, max(1 / MOST_TRANSACTIONS, bytes / MOST_WRITE_BYTES))
+        operations = transaction.operations
+        bytes = _bytes(operations[0]) if len(operations) == 1 else sum(map(_bytes, operations))
+        Call.__init__(self, bytes, max(1 / MOST_TRANSACTIONS, bytes / MOST_WRITE_BYTES))
         self.transaction = transaction
 
 
@@ -370,7 +371,7 @@ def _own(error: BaseException, lane: Lane[C]) -> BaseException:
 
 
 def _bytes(operation: object) -> int:
-    if isinstance(operation, Put):
+    if type(operation) is Put:  # most are
         return CALL_BYTES + len(operation.value)
     if isinstance(operation, Schedule):
         return CALL_BYTES + len(operation.payload)

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from statekeep.errors import ConfigError, Unavailable
-from statekeep.pending import Pending, Underway, Wire
+from statekeep.pending import CallAgain, Pending, Steps, Underway
 from statekeep.pool import Pool, Pooled
 
 ATTEMPTS = 5
@@ -77,25 +77,26 @@ class Calls(Generic[C]):
     def starting(
         self,
         ready: Callable[[C, float], bool],
-        begin: Callable[[C], Wire],
-        read: Callable[[Any], T],
+        steps: Callable[[C], Steps[T]],
     ) -> Pending[T] | None:
-        """A call that changes nothing, begun over an idle connection; None where none is ready.
+        """A call that is begun over an idle connection; None where none is ready, or will do.
 
         Args:
             ready: see `Pool.acquire_idle`.
-            begin: sends the call, without waiting, and says how it is answered.
-            read: makes the answer of what was received.
+            steps: makes the call over a connection.
         """
         entry = self.pool.acquire_idle(ready)
         if entry is None:
             return None
+        give_back = partial(self._give_back, entry)
         try:
-            wire = begin(entry.connection)
+            return Underway(steps(entry.connection), give_back)
+        except CallAgain:
+            give_back()
+            return None
         except BaseException:
-            self._give_back(entry)
+            give_back()
             raise
-        return Underway(wire, partial(self._give_back, entry), read)
 
     @contextmanager
     def connection(self) -> Iterator[C]:

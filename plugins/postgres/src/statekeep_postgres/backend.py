@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from functools import partial
 
 from attrs import evolve
 from statekeep import cursors
@@ -27,7 +26,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
-from statekeep.pending import Pending
+from statekeep.pending import Pending, Steps
 from statekeep.sql.counting import backend_stats
 from statekeep.sql.rows import entry, message
 from statekeep.usage import Usage
@@ -75,10 +74,16 @@ class PostgresBackend(Backend):
 
     def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
         """See `Backend.start_get_many`."""
-        start, statements = self._database.start, self._statements
-        if len(keys) == 1:
-            return start(statements.get, keys[0], read=partial(_entry, keys[0]))
-        return start(statements.get_many, keys, read=_entries) if keys else None
+        if not keys:
+            return None
+
+        def steps(connection: Connection) -> Steps[dict[str, Entry]]:
+            if len(keys) == 1:
+                rows = yield connection.begin(self._statements.get, keys[0])
+                return _entry(keys[0], rows)
+            return _entries((yield connection.begin(self._statements.get_many, keys)))
+
+        return self._database.start(steps)
 
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
@@ -130,6 +135,12 @@ class PostgresBackend(Backend):
     def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
         """See `Backend.commit`."""
         return writes.commit(self._database, self._statements, transactions)
+
+    def start_commit(
+        self, transactions: Sequence[Transaction]
+    ) -> Pending[list[Outcome | None]] | None:
+        """See `Backend.start_commit`."""
+        return writes.start(self._database, self._statements, transactions)
 
     def missing(self) -> Sequence[str]:
         """See `Backend.missing`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from statekeep.pending import Pending
+from statekeep.pending import Pending, Steps
 from statekeep.pool import Connector, Pool, PoolOptions
 from statekeep.sql.calls import Calls
 
@@ -43,13 +43,9 @@ class Database(Calls[Connection]):
         """The rows of a statement that changes nothing."""
         return self.reading(lambda connection: connection.run(statement, *parameters))
 
-    def start(
-        self, statement: Statement, *parameters: Any, read: Callable[[Rows], T]
-    ) -> Pending[T] | None:
-        """A `read` whose rows are received later; see `Backend.start_get_many`."""
-        return self.starting(
-            Connection.ready, lambda connection: connection.begin(statement, *parameters), read
-        )
+    def start(self, steps: Callable[[Connection], Steps[T]]) -> Pending[T] | None:
+        """A call whose rows are received later; see `Backend.start_get_many`."""
+        return self.starting(Connection.ready, steps)
 
     def write(self, statement: Statement, *parameters: Any) -> Rows:
         """The rows of a statement that changes something."""

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 import pg8000.core
 import pg8000.exceptions
-from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
-from statekeep.pending import CallAgain, handed_over
+from statekeep.errors import AccessDenied, ConfigError, OutcomeUnknown, StorageError, Unavailable
+from statekeep.pending import CallAgain, handed_over, room_for
 from statekeep.sql import secrets
 from statekeep.sql.hosts import Hosts
 from statekeep.sql.stream import CHUNK, fill
@@ -122,19 +122,24 @@ class Connection:
         bound = statement.parse(b"") + statement.bind(b"", parameters)
         return None, self._prelude + bound + wire.SYNC
 
-    def begin(self, statement: wire.Statement, *parameters: Any) -> Answer:
-        """Sends a statement that changes nothing, and does not wait for its rows.
+    def begin(self, statement: wire.Statement, *parameters: Any, writes: bool = False) -> Answer:
+        """Sends a statement, and does not wait for its rows.
 
         Raises:
-            OSError: it could not be sent whole; the connection is marked as broken.
+            CallAgain: it could not be sent whole, so nothing is applied.
         """
         name, request = self._request(statement, parameters)
-        answer = Answer(self, self._parsed(statement, writes=False), (statement, name))
+        if not room_for(self.socket, len(request)):
+            raise CallAgain("too much for the network")
+        answer = Answer(self, self._parsed(statement, writes), (statement, name), writes)
         self.broken = True
-        self.socket.settimeout(0)
-        if not handed_over(self.socket, request):
-            raise BlockingIOError("the network takes no more")
-        return answer
+        try:
+            self.socket.settimeout(0)
+            if handed_over(self.socket, request):
+                return answer
+        except OSError as error:
+            raise CallAgain(str(error)) from error
+        raise CallAgain("the network takes no more")
 
     def ended(self, answer: Answer) -> None:
         """The answer to `begin` was read to its end, or to an error."""
@@ -285,10 +290,12 @@ class Answer:
         connection: Connection,
         parsed: Parsed,
         prepares: tuple[wire.Statement, bytes | None],
+        writes: bool,
     ) -> None:
         self.rows: Rows | None = None
         self.patience = connection.socket.gettimeout()
         self.prepares = prepares
+        self._writes = writes
         self._connection = connection
         self._socket = connection.socket
         self._parsed = parsed
@@ -310,10 +317,15 @@ class Answer:
             self._silence(heard)
             return None
         except (OSError, EOFError) as error:
-            raise CallAgain(str(error)) from error
+            if not self._writes:
+                raise CallAgain(str(error)) from error
+            raise lost(self._connection.where, error, unknown=True) from error
         except ServerRefused as error:
             self._connection.ended(self)
-            raise self._connection.refused(error, writes=False) from error
+            refused = self._connection.refused(error, self._writes)
+            if self._writes and not isinstance(refused, OutcomeUnknown):
+                raise CallAgain(str(refused)) from error
+            raise refused from error
         self._connection.ended(self)
         return self.rows
 
@@ -335,7 +347,7 @@ class Answer:
         if heard:
             self._more_time()
         elif time.monotonic() >= self.deadline:
-            raise lost(self._connection.where, TimeoutError("timed out"), unknown=False)
+            raise lost(self._connection.where, TimeoutError("timed out"), unknown=self._writes)
 
     def _more_time(self) -> None:
         self.deadline = inf if self.patience is None else time.monotonic() + self.patience

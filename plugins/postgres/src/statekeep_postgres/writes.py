@@ -2,88 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from statekeep.clock import duration_micros
-from statekeep.errors import InvalidArgument
-from statekeep.model import Committed, Outcome, Put, Transaction
+from statekeep.errors import InvalidArgument, OutcomeUnknown, StorageError
+from statekeep.model import Committed, Failed, Outcome, Put, Transaction
+from statekeep.pending import CallAgain, Pending, Steps
 from statekeep.sql import commit as by_batches
-from statekeep.sql.batch import MOST_BYTES, Batch
+from statekeep.sql.batch import MOST_BYTES, Batch, batches
 from statekeep.updates import updates
 
 from statekeep_postgres.database import Database
+from statekeep_postgres.driver import Connection, Rows
 from statekeep_postgres.statements import Statements
-from statekeep_postgres.wire import MAX_MESSAGE_BYTES
+from statekeep_postgres.wire import MAX_MESSAGE_BYTES, Statement
 
 
 def commit(
     database: Database, statements: Statements, transactions: Sequence[Transaction]
 ) -> list[Outcome]:
     """See `Backend.commit`."""
+    done: dict[int, Outcome] = {}
+    for statement, values, read in _simple(statements, transactions):
+        done |= read(database.write(statement, *values))
+
+    def apply(batch: Batch) -> dict[int, Outcome]:
+        rows = database.write(statements.commit, *parameters(batch)) if _sent(batch) else []
+        return batch.outcomes(rows)
+
+    return by_batches.commit(transactions, apply, done)
+
+
+def start(
+    database: Database, statements: Statements, transactions: Sequence[Transaction]
+) -> Pending[list[Outcome | None]] | None:
+    """See `Backend.start_commit`."""
+
+    def steps(connection: Connection) -> Steps[list[Outcome | None]]:
+        done: dict[int, Outcome] = {}
+        try:
+            yield from _begun(connection, statements, transactions, done)
+        except (CallAgain, StorageError):
+            if not done:
+                raise
+        return [done.get(number) for number in range(len(transactions))]
+
+    return database.start(steps) if transactions else None
+
+
+def _begun(
+    connection: Connection,
+    statements: Statements,
+    transactions: Sequence[Transaction],
+    done: dict[int, Outcome],
+) -> Steps[None]:
+    """Adds outcomes, as `commit` makes them, until something is in the way."""
+    for statement, values, read in _simple(statements, transactions):
+        done |= read((yield connection.begin(statement, *values, writes=True)))
+    for batch in batches(transactions, done):
+        rows: Rows = []
+        if _sent(batch):
+            try:
+                rows = yield connection.begin(statements.commit, *parameters(batch), writes=True)
+            except OutcomeUnknown as error:
+                done |= {number: Failed(error) for number in batch.numbers}
+                return
+        done |= batch.outcomes(rows)
+
+
+def _simple(
+    statements: Statements, transactions: Sequence[Transaction]
+) -> Iterator[tuple[Statement, Sequence[Any], Callable[[Rows], dict[int, Outcome]]]]:
+    """Statements for puts over what is there: for one that is alone, or for several that could be.
+
+    Each with its parameters, and what makes outcomes of its rows. Left out are those whose value is
+    of another version, or is not there: the general way then finds out why, which may have changed,
+    and creates what is absent.
+    """
     if len(transactions) == 1:
         operations = transactions[0].operations
-        if len(operations) == 1 and isinstance(operations[0], Put) and operations[0].expected != 0:
-            outcome = _put(database, statements, operations[0])
-            if outcome is not None:
-                return [outcome]
-    done = _updated(database, statements, transactions)
-    return by_batches.commit(transactions, lambda batch: _apply(database, statements, batch), done)
-
-
-def _updated(
-    database: Database, statements: Statements, transactions: Sequence[Transaction]
-) -> dict[int, Outcome]:
-    """The outcomes, by number, of those that are a conditional put which the condition allows.
-
-    One statement for all of them, where there are several. What it leaves has another version.
-    """
-    found: dict[int, Put] = {}
+        put = operations[0] if len(operations) == 1 else None
+        if isinstance(put, Put) and put.expected != 0:
+            yield *_put(statements, put), partial(_written, {0: put})
+        return
+    puts: dict[int, Put] = {}
     size = 0
     for number, put in updates(transactions, MOST_BYTES).items():
         size += len(put.value)
         if size > MOST_BYTES:
             break  # the others go the general way
-        found[number] = put
-    if not found:
-        return {}
-    puts = found.values()
-    rows = database.write(
-        statements.updates,
-        [put.key for put in puts],
-        [put.expected for put in puts],
-        [put.value for put in puts],
-    )
+        puts[number] = put
+    if puts:
+        keys, expected, values = zip(
+            *((put.key, put.expected, put.value) for put in puts.values()), strict=True
+        )
+        yield statements.updates, (keys, expected, values), partial(_updated, puts)
+
+
+def _put(statements: Statements, put: Put) -> tuple[Statement, Sequence[Any]]:
+    if put.ttl is None:
+        return statements.put, (put.key, put.expected, put.value)
+    return statements.put_for, (put.key, put.expected, put.value, duration_micros(put.ttl))
+
+
+def _written(puts: dict[int, Put], rows: Rows) -> dict[int, Outcome]:
+    return {number: Committed({put.key: rows[0][0]}) for number, put in puts.items() if rows}
+
+
+def _updated(puts: dict[int, Put], rows: Rows) -> dict[int, Outcome]:
     versions: dict[str, int] = dict(rows)
     return {
         number: Committed({put.key: versions[put.key]})
-        for number, put in found.items()
+        for number, put in puts.items()
         if put.key in versions
     }
 
 
-def _put(database: Database, statements: Statements, put: Put) -> Outcome | None:
-    """The outcome of a put over what is there; None where nothing is, or of another version.
-
-    The general way then finds out why, which may have changed, and creates what is absent.
-    """
-    if put.ttl is None:
-        rows = database.write(statements.put, put.key, put.expected, put.value)
-    else:
-        ttl = duration_micros(put.ttl)
-        rows = database.write(statements.put_for, put.key, put.expected, put.value, ttl)
-    return Committed({put.key: rows[0][0]}) if rows else None
-
-
-def _apply(database: Database, statements: Statements, batch: Batch) -> dict[int, Outcome]:
+def _sent(batch: Batch) -> bool:
+    """Whether there is something to be sent; raises where it is too much."""
     if batch.bytes > MAX_MESSAGE_BYTES:
         raise InvalidArgument(
             f"a transaction has {batch.bytes} bytes, PostgreSQL takes at most {MAX_MESSAGE_BYTES} "
             "in one statement: nothing was sent; split it"
         )
-    if not (batch.values or batch.messages or batch.sets):
-        return {number: Committed({}) for number in batch.numbers}
-    return batch.outcomes(database.write(statements.commit, *parameters(batch)))
+    return bool(batch.values or batch.messages or batch.sets)
 
 
 def parameters(batch: Batch) -> tuple[Sequence[Any], ...]:

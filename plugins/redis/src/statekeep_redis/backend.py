@@ -32,14 +32,14 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
-from statekeep.pending import Pending
+from statekeep.pending import Pending, Steps
 from statekeep.usage import Usage
 
 from statekeep_redis import codec, doctor, scripts
 from statekeep_redis.cluster import Cluster
 from statekeep_redis.config import RedisConfig
 from statekeep_redis.counting import count
-from statekeep_redis.driver import Command, Reply
+from statekeep_redis.driver import Command, Link, Reply
 from statekeep_redis.failures import Refusal
 from statekeep_redis.names import Names, hash_tag
 from statekeep_redis.scanning import Scanner
@@ -105,10 +105,12 @@ class RedisBackend(Backend):
         if self._closed or not keys:
             return None
         names = [self._names.value(key) for key in keys]
-        command: Command = ("MGET", *names)
-        return self._place.start(
-            (command,), write=False, read=lambda replies: _entries(keys, replies[0])
-        )
+
+        def steps(link: Link) -> Steps[dict[str, Entry]]:
+            (stored,) = yield link.begin((("MGET", *names),), write=False)
+            return _entries(keys, stored)
+
+        return self._place.start(steps)
 
     def _stored(self, keys: Sequence[str]) -> list[Reply]:
         names = [self._names.value(key) for key in keys]

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from statekeep import fork
 from statekeep.errors import AccessDenied, Closed, StorageError, Unavailable
-from statekeep.pending import Pending
+from statekeep.pending import Pending, Steps
 from statekeep.usage import PoolStats, total
 
 from statekeep_redis.config import RedisConfig
@@ -85,9 +85,7 @@ class Cluster:
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
 
-    def start(
-        self, commands: Sequence[Command], write: bool, read: Callable[[list[Reply]], T]
-    ) -> Pending[T] | None:
+    def start(self, steps: Callable[[Link], Steps[T]]) -> Pending[T] | None:
         """None: which node answers, and whether another one must, is found out in `calls`."""
         return None
 

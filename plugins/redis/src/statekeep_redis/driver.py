@@ -122,22 +122,26 @@ class Link:
         """The same without asking the server; after long idleness False."""
         return not self._poller.poll(0) and time.monotonic() - self._last <= self._idle_check
 
-    def begin(self, commands: Sequence[Command], write: bool) -> Answer | None:
-        """Sends commands at once, and does not wait for the answers; None: too much for that.
+    def begin(self, commands: Sequence[Command], *, write: bool) -> Answer:
+        """Sends commands at once, and does not wait for the answers.
 
         Raises:
-            Broken: they could not be sent whole; the connection is of no use any more.
+            CallAgain: too much to be sent at once, or the connection is broken; nothing applied.
+            OutcomeUnknown: it broke when some of several writes may have been sent.
         """
         message, sock = packed(commands), self._socket
         if not room_for(sock, len(message)):
-            return None
+            raise CallAgain("too much for the network")
         self.broken = True
         try:
             sock.settimeout(0)
             if not handed_over(sock, message):
                 raise BlockingIOError("the network takes no more")
         except OSError as error:
-            raise Broken(self.server, error, sent=False, commands=len(commands)) from error
+            broken = Broken(self.server, error, sent=False, commands=len(commands))
+            if write and not broken.nothing_applied:
+                raise broken.as_error(write=True) from error
+            raise CallAgain(str(error)) from error
         return Answer(self, sock, self._timeout, len(commands), write)
 
     def ended(self) -> None:

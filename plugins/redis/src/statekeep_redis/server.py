@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from statekeep.errors import AccessDenied, OutcomeUnknown, Unavailable
-from statekeep.pending import Pending, Underway
+from statekeep.pending import CallAgain, Pending, Steps, Underway
 from statekeep.usage import PoolStats
 
 from statekeep_redis.config import RedisConfig
@@ -61,15 +61,8 @@ class Server:
             self.pool.release(place)
             return replies
 
-    def start(
-        self, commands: Sequence[Command], write: bool, read: Callable[[list[Reply]], T]
-    ) -> Pending[T] | None:
-        """Sends commands over an idle connection; None where none will do.
-
-        Args:
-            commands: all are sent at once.
-            write: whether they change something.
-            read: makes the answer of those to the commands, some of which may be refusals.
+    def start(self, steps: Callable[[Link], Steps[T]]) -> Pending[T] | None:
+        """A call that is begun over an idle connection; None where none is ready, or will do.
 
         Raises:
             OutcomeUnknown: the connection broke while several writes were being sent.
@@ -85,19 +78,13 @@ class Server:
                 self.pool.release(place)
 
         try:
-            answer = place.link.begin(commands, write)
-        except Broken as broken:
+            return Underway(steps(place.link), give_back)
+        except CallAgain:
             give_back()
-            if write and not broken.nothing_applied:
-                raise broken.as_error(write=True) from broken.cause
             return None
         except BaseException:
-            self.pool.discard(place, others=False)
-            raise
-        if answer is None:
             give_back()
-            return None
-        return Underway(answer, give_back, read)
+            raise
 
     def run(
         self, commands: Sequence[Command], write: bool, patience: float | None = None
@@ -160,11 +147,9 @@ class Single:
             raise reply.error
         return reply
 
-    def start(
-        self, commands: Sequence[Command], write: bool, read: Callable[[list[Reply]], T]
-    ) -> Pending[T] | None:
+    def start(self, steps: Callable[[Link], Steps[T]]) -> Pending[T] | None:
         """See `Server.start`."""
-        return self._server.start(commands, write, read)
+        return self._server.start(steps)
 
     def calls(
         self, commands: Sequence[tuple[int, Command]], write: bool, wait: bool = False

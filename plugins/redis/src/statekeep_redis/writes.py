@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 
 from attrs import frozen
 from statekeep.errors import InvalidArgument, StorageError, Unsupported
 from statekeep.model import Failed, Outcome, Put, Transaction
-from statekeep.pending import Pending
+from statekeep.pending import CallAgain, Pending, Steps
 from statekeep.updates import updates as find_updates
 
 from statekeep_redis import codec, scripts, updates
 from statekeep_redis.cluster import Cluster
-from statekeep_redis.driver import Command, Reply
+from statekeep_redis.driver import Command, Link, Reply
 from statekeep_redis.failures import Refusal
 from statekeep_redis.names import Names
 from statekeep_redis.server import Single
@@ -77,19 +77,26 @@ class Writer:
         if self._wait or self._names.spread:
             return None
         parts = self._simple(transactions)
-        done = {number for part in parts for number in part.numbers}
-        failed = self._add_general(transactions, parts, done)
+        outcomes: dict[int, Outcome] = {}
+        taken = {number for part in parts for number in part.numbers}
+        outcomes |= self._add_general(transactions, parts, taken)
         if not parts:
             return None
 
-        def read(replies: Sequence[Reply]) -> list[Outcome | None]:
-            outcomes: dict[int, Outcome] = dict(failed)
-            for part, reply in zip(parts, replies, strict=True):
-                if not isinstance(reply, Exception):
-                    outcomes |= part.read(reply)
+        def steps(link: Link) -> Steps[list[Outcome | None]]:
+            refused = yield from _begun(link, parts, outcomes)
+            more: list[Part] = []
+            outcomes.update(self._add_general(transactions, more, refused | outcomes.keys()))
+            if more:
+                try:
+                    yield from _begun(link, more, outcomes)
+                except CallAgain:
+                    pass
+                except StorageError as error:
+                    outcomes.update({part.numbers[0]: Failed(error) for part in more})
             return [outcomes.get(number) for number in range(len(transactions))]
 
-        return self._place.start([part.command for part in parts], write=True, read=read)
+        return self._place.start(steps)
 
     def _replies(self, parts: Sequence[Part]) -> list[Reply]:
         commands = [(part.slot, part.command) for part in parts]
@@ -148,7 +155,7 @@ class Writer:
         self,
         transactions: Sequence[Transaction],
         parts: list[Part],
-        done: set[int] | Mapping[int, Outcome],
+        done: Container[int],
     ) -> dict[int, Outcome]:
         """Adds a call for each that is not done; the outcomes of those that cannot be one."""
         failed: dict[int, Outcome] = {}
@@ -193,6 +200,19 @@ class Writer:
             return {number: codec.outcome(transaction, reply)}
 
         return Part(slot, command, (number,), read)
+
+
+def _begun(link: Link, parts: Sequence[Part], outcomes: dict[int, Outcome]) -> Steps[set[int]]:
+    """Sends calls and adds what came of them; the numbers of transactions that were refused."""
+    refused: set[int] = set()
+    for part, reply in zip(
+        parts, (yield link.begin([part.command for part in parts], write=True)), strict=True
+    ):
+        if isinstance(reply, Exception):
+            refused.update(part.numbers)
+        else:
+            outcomes.update(part.read(reply))
+    return refused
 
 
 def _across_slots(transaction: Transaction) -> Unsupported:
