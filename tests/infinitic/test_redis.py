@@ -159,7 +159,7 @@ def test_a_set_that_changes_its_form_between_pages(
     deployment: RedisDeployment, opened: Open
 ) -> None:
     """A small set is one portion that pages cut; it becomes a table, and nothing is missed."""
-    stay = {b"m%02d" % number for number in range(40)}
+    stay = {b"%d" % number for number in range(40)}  # Redis 7.0 keeps no others in a small form
     deployment.add("set", stay)
     backend = opened(deployment).backend
     page = backend.members("set", limit=15, cursor=None)
