@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,10 +13,15 @@ from statekeep import Storage, StorageError, VersionConflict
 from statekeep.compose import compose
 from statekeep.config import StorageConfig, load
 from statekeep.hookspecs import ObserverPlugin, hookimpl
+from statekeep.layers.base import Layer
+from statekeep.layers.observing import ObservedLayer, ObservingLayer
 from statekeep.logs import CallLog, LoggingConfig
+from statekeep.model import Transaction
 from statekeep.observer import CallEnd, CallObserver, Observer, Watched
 from statekeep.options import option
 from statekeep.registry import Registry
+from statekeep_memory import MemoryConfig
+from statekeep_memory.backend import MemoryBackend
 
 
 @frozen(kw_only=True)
@@ -242,3 +247,38 @@ def test_every_call_is_logged_where_the_limit_is_zero(caplog: pytest.LogCaptureF
 def test_the_logging_observer_is_part_of_the_core() -> None:
     """No plugin is needed for it."""
     assert load({"memory": {}, "observers": {"logging": {}}}).observers == (LoggingConfig(),)
+
+
+class Answering(Layer):
+    """A backend with an answer to whatever an event loop asks."""
+
+    def peek(self, keys: Sequence[str]) -> Any:
+        return {"peek": keys}
+
+    def peek_members(self, keys: Sequence[str]) -> Any:
+        return {"peek_members": keys}
+
+    def start_get_many(self, keys: Sequence[str]) -> Any:
+        return {"start_get_many": keys}
+
+    def start_commit(self, transactions: Sequence[Transaction]) -> Any:
+        return {"start_commit": transactions}
+
+
+LOOP_WAYS = ("peek", "peek_members", "start_get_many", "start_commit")
+
+
+@pytest.mark.parametrize("name", LOOP_WAYS)
+def test_observers_of_numbers_leave_the_ways_of_event_loops_open(name: str) -> None:
+    """Who is not told of each call, as the Prometheus plugin, costs no call a thread."""
+    inner = Answering(MemoryBackend(MemoryConfig()))
+    assert getattr(ObservedLayer(inner, (), "memory"), name)(("k",)) == {name: ("k",)}
+
+
+@pytest.mark.parametrize("name", LOOP_WAYS)
+def test_observers_of_calls_are_told_of_what_event_loops_do(name: str) -> None:
+    """Of a peek that answers; what would begin here and end elsewhere goes to a thread."""
+    spy = Spy(SpyConfig())
+    layer = ObservingLayer(Answering(MemoryBackend(MemoryConfig())), (spy,), "memory")
+    answer = getattr(layer, name)(())
+    assert (answer is None) != bool(spy.notes)

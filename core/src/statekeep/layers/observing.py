@@ -46,6 +46,14 @@ class ObservedLayer(Layer):
         self._complained: set[int] = set()
         self.backend_name = name
 
+    def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
+        """See `Backend.peek`."""
+        return self.inner.peek(keys)
+
+    def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
+        """See `Backend.peek_members`."""
+        return self.inner.peek_members(keys)
+
     def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
         """See `Backend.start_get_many`."""
         return self.inner.start_get_many(keys)
@@ -100,6 +108,9 @@ class ObservingLayer(ObservedLayer):
 
     def start_get_many(self, keys: Sequence[str]) -> None:
         """None: what is opened at the begin of a call is closed at its end, in one context."""
+
+    def start_commit(self, transactions: Sequence[Transaction]) -> None:
+        """None, as with `start_get_many`."""
 
     def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
         """See `Backend.peek`: a call only where it answers."""
