@@ -94,12 +94,14 @@ class MetricsLayer(Layer):
 
         def answered(outcomes: list[Outcome | None]) -> list[Outcome | None]:
             taken = perf_counter() - begun
-            done = [each for each, outcome in zip(transactions, outcomes, strict=True) if outcome]
+            both = zip(transactions, outcomes, strict=True)
+            done = [(each, outcome) for each, outcome in both if outcome is not None]
             if done:
-                series = self._series[operation_of(done)]
-                series.add(taken, *load_of(done))
-                for outcome in outcomes:
-                    if outcome is not None and not isinstance(outcome, Committed):
+                carried = [each for each, _ in done]
+                series = self._series[operation_of(carried)]
+                series.add(taken, *load_of(carried))
+                for _, outcome in done:
+                    if not isinstance(outcome, Committed):
                         series.failed(type(error_of(outcome)).__name__)
             return outcomes
 
