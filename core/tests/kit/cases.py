@@ -11,6 +11,7 @@ import pytest
 from hypothesis import Phase, settings
 from statekeep.backend import Backend
 from statekeep.testing import BackendConformance
+from statekeep.testing.starting import StartingTests
 from statekeep.testing.support import Clocked, Opener
 from statekeep_memory.backend import MemoryBackend
 
@@ -62,6 +63,7 @@ TestSoundFile = type(
     (BackendConformance,),
     in_file(filestore.FileBackend) | {"stateful_examples": 10, "crashes": 3},
 )
+TestSoundPosting = type("TestSoundPosting", (StartingTests,), in_memory(planted.Posting))
 for _name, (_kind, _test) in planted.DEFECTS.items():
     _parts = in_memory(_kind) | DEFECTIVE
     globals()[f"Test{_name}"] = type(f"Test{_name}", (topic_of(_test),), _parts)

@@ -56,7 +56,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("teeth")
     runs = {
         "defective": start(folder / "defective", [f"{n}::{test}" for n, test in DEFECTS.items()]),
-        "sound": start(folder / "sound", SOUND),
+        "sound": start(folder / "sound", [*SOUND, "SoundPosting"]),
     }
     found: Results = {}
     try:
@@ -90,6 +90,13 @@ def test_the_kit_passes_what_is_sound(results: Results, name: str) -> None:
     assert len(states) > 600
     assert [case for case, state in states.items() if state not in ("passed", "skipped")] == []
     assert sum(state == "skipped" for state in states.values()) < 12
+
+
+@pytest.mark.xdist_group("teeth")
+def test_the_kit_passes_started_calls_that_are_sound(results: Results) -> None:
+    """Of a backend that has them: the sound ones above have none."""
+    assert set(results["SoundPosting"].values()) == {"passed"}
+    assert len(results["SoundPosting"]) >= 8
 
 
 @pytest.mark.xdist_group("teeth")

@@ -21,6 +21,7 @@ from statekeep.testing.reads import ReadsTests
 from statekeep.testing.restore import RestoreTests
 from statekeep.testing.scans import ScansTests
 from statekeep.testing.sets import SetsTests
+from statekeep.testing.starting import StartingTests
 from statekeep.testing.stateful import StatefulTests
 from statekeep.testing.threads import ThreadsTests
 from statekeep.testing.transactions import TransactionsTests
@@ -39,6 +40,7 @@ class BackendConformance(
     UndoTests,
     BatchesTests,
     ReadsTests,
+    StartingTests,
     ExpiryTests,
     SetsTests,
     PagingTests,
