@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,28 @@ def postgres_server() -> Iterator[PostgresProcess]:
         yield server
 
 
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Callable[[str], Config]:
+    """Makes a place of this test's own, on a server of this machine."""
+
+    def place(name: str) -> Config:
+        own = f"t{uuid.uuid4().hex[:12]}"
+        where = {"host": "127.0.0.1", "port": request.getfixturevalue(f"{name}_server").port}
+        if name == "redis":
+            return {"redis": {**where, "prefix": f"{own}:"}}
+        return {"postgres": {**where, "schema": own, "minimum_idle": 0}}
+
+    return place
+
+
 @pytest.fixture(params=["redis", "postgres", "sqlite"])
-def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
+def config(
+    request: pytest.FixtureRequest, tmp_path: Path, server: Callable[[str], Config]
+) -> Config:
     """A place of this test's own, on a server of this machine or in a file."""
     if request.param == "sqlite":
         return {"sqlite": {"path": str(tmp_path / "state.db"), "busy_timeout": 20_000}}
-    own = f"t{uuid.uuid4().hex[:12]}"
-    server = request.getfixturevalue(f"{request.param}_server")
-    where = {"host": "127.0.0.1", "port": server.port}
-    if request.param == "redis":
-        return {"redis": {**where, "prefix": f"{own}:"}}
-    return {"postgres": {**where, "schema": own, "minimum_idle": 0}}
+    return server(request.param)
 
 
 @pytest.fixture(params=["redis", "postgres"])
