@@ -20,6 +20,7 @@ import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, OutcomeUnknown, StorageError, Unavailable
 from statekeep.pending import CallAgain, handed_over, room_for
 from statekeep.sql import secrets
+from statekeep.sql.calls import Contended
 from statekeep.sql.hosts import Hosts
 from statekeep.sql.stream import CHUNK, fill
 
@@ -323,7 +324,7 @@ class Answer:
         except ServerRefused as error:
             self._connection.ended(self)
             refused = self._connection.refused(error, self._writes)
-            if self._writes and not isinstance(refused, OutcomeUnknown):
+            if self._writes and not _concerns_all(refused):
                 raise CallAgain(str(refused)) from error
             raise refused from error
         self._connection.ended(self)
@@ -351,6 +352,13 @@ class Answer:
 
     def _more_time(self) -> None:
         self.deadline = inf if self.patience is None else time.monotonic() + self.patience
+
+
+def _concerns_all(error: StorageError) -> bool:
+    """Whether it is the same for all transactions that were sent together, now and in a moment."""
+    if isinstance(error, Contended):
+        return False
+    return isinstance(error, OutcomeUnknown | Unavailable | AccessDenied)
 
 
 class Dialer:
