@@ -38,6 +38,12 @@ async def opened(prompt: bool = False) -> AsyncIterator[tuple[AsyncStorage, Mail
                     letter.deliver()
 
 
+async def at_rest(storage: AsyncStorage) -> None:
+    """A thread that carried something out takes the next batch too, unless it is idle."""
+    combiner = storage._session._combiner
+    await eventually(lambda: combiner._idle == combiner.counters().threads, "rest of the threads")
+
+
 def reads(storage: AsyncStorage) -> list[asyncio.Task[Any]]:
     return [asyncio.ensure_future(storage.values.get(key)) for key in MANY]
 
@@ -80,6 +86,7 @@ async def test_what_cannot_be_started_a_thread_does() -> None:
     async with opened(prompt=True) as (storage, mailbox):
         for harm in ("none", "start", "end"):
             for call, answer in ((reads, MANY), (writes, None)):
+                await at_rest(storage)
                 mailbox.blocking.clear()
                 mailbox.starts = harm != "none"
                 mailbox.failing = CallAgain("so") if harm == "start" else None
@@ -92,6 +99,7 @@ async def test_what_cannot_be_started_a_thread_does() -> None:
                 assert mailbox.blocking == [MANY]
                 if answer is not None:
                     assert [entry.value for entry in found] == [key.encode() for key in answer]
+            await at_rest(storage)
             mailbox.prompt, mailbox.starts = True, True
             await storage.values.put_many({key: key.encode() for key in MANY})
 
@@ -121,6 +129,7 @@ async def test_a_poisonous_value_fails_its_own_caller() -> None:
         mailbox.letters[0].deliver(CorruptValue("bad"))
         found = await asyncio.gather(*tasks)
         assert [entry.value for entry in found] == [key.encode() for key in MANY]
+        await at_rest(storage)
         one = asyncio.ensure_future(storage.values.get("k0"))
         await eventually(lambda: len(mailbox.letters) == 2)
         mailbox.letters[1].deliver(CorruptValue("bad"))
@@ -151,6 +160,7 @@ async def test_a_batch_that_cannot_be_sent_is_divided() -> None:
         mailbox.failing = InvalidArgument("too large")
         found = await asyncio.gather(*writes(storage))
         assert len(found) == len(MANY) and mailbox.blocking == [MANY]
+        await at_rest(storage)
         mailbox.failing = InvalidArgument("too large")
         with pytest.raises(InvalidArgument):
             await storage.values.put("k0", b"")
@@ -250,6 +260,7 @@ async def test_large_batches_go_to_threads() -> None:
     async with opened(prompt=True) as (storage, mailbox):
         await storage.values.put("large", b"x" * (LOOP_BYTES + 1))
         assert mailbox.blocking == [["large"]] and mailbox.letters == []
+        await at_rest(storage)
         await storage.values.get("large")
         assert len(mailbox.letters) == 1  # who could have known?
         await storage.values.get("large")
@@ -306,8 +317,9 @@ def test_an_interrupt_ends_the_calls_that_it_met(way: str) -> None:
         async def begin() -> asyncio.Task[Any]:
             mailbox.failing = KeyboardInterrupt() if way == "start" else None
             task = asyncio.ensure_future(storage.values.put("k", b""))
-            await eventually(lambda: mailbox.letters or task.done())
-            mailbox.letters[0].deliver(KeyboardInterrupt())
+            if way == "end":
+                await eventually(lambda: mailbox.letters)
+                mailbox.letters[0].deliver(KeyboardInterrupt())
             await asyncio.sleep(1)
             return task
 
@@ -316,7 +328,7 @@ def test_an_interrupt_ends_the_calls_that_it_met(way: str) -> None:
             loop.run_until_complete(main)
         (task,) = asyncio.all_tasks(loop) - {main}
         found = loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
-        assert isinstance(found[0], KeyboardInterrupt)
+        assert isinstance(found[0], OutcomeUnknown), "not the interrupt once more"
         main.cancel()
         loop.run_until_complete(asyncio.gather(main, storage.close(), return_exceptions=True))
     finally:

@@ -11,9 +11,9 @@ from math import inf
 from typing import Any
 
 from statekeep import fork
-from statekeep.combining.calls import Call, Lane, fail
+from statekeep.combining.calls import Call, Lane, Writes, fail
 from statekeep.combining.combiner import Combiner
-from statekeep.errors import StorageError
+from statekeep.errors import OutcomeUnknown, StorageError, Unavailable
 from statekeep.pending import CallAgain, Pending
 
 
@@ -122,7 +122,7 @@ class Answers:
         if isinstance(error, CallAgain) or (len(batch) > 1 and lane.divides(error)):
             self._combiner.again(lane, batch)
             return
-        fail(lane, batch, error)
+        fail(lane, batch, error if isinstance(error, Exception) else _interrupted(lane, error))
         self._combiner.ended(lane)
         self._deliver(batch)
 
@@ -161,6 +161,14 @@ class Answers:
             self._receive(job)
         if self._jobs and self._loop is not None:
             self._watch_clock(self._loop, min(each.pending.deadline for each in self._jobs))
+
+
+def _interrupted(lane: Lane[Any], interrupt: BaseException) -> StorageError:
+    """What callers are told: the interrupt itself is the loop's, and ends it once."""
+    kind = OutcomeUnknown if isinstance(lane, Writes) else Unavailable
+    error = kind("an interrupt (Ctrl-C) ended the call before its answer was read")
+    error.__cause__ = interrupt
+    return error
 
 
 def _can_watch(loop: AbstractEventLoop) -> bool:
