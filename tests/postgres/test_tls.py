@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import statekeep
 from statekeep import AccessDenied, Storage, Unavailable
 from statekeep.errors import ConfigError
 
+from tests.aio.encrypted import encrypted_calls
 from tests.postgres.conftest import Open
 from tests.servers.certificates import Certificates
 from tests.servers.postgres import FAST, PostgresProcess, own
@@ -146,3 +148,9 @@ def test_tls_in_a_url(tls: PostgresProcess, pem: Certificates, schema: str) -> N
     query = f"schema={schema}&sslmode=verify-full&sslrootcert={pem.ca}&minimum_idle=0"
     with statekeep.open(f"postgres://postgres@127.0.0.1:{tls.port}/postgres?{query}") as storage:
         assert encrypted(tls, storage)
+
+
+def test_tls_under_an_event_loop(tls: PostgresProcess, schema: str) -> None:
+    """Many records, batches, conflicts: without a thread once a connection is open."""
+    where = {"host": "127.0.0.1", "port": tls.port, "schema": schema, "sslmode": "require"}
+    asyncio.run(encrypted_calls({"postgres": {**where, "minimum_idle": 0}}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -13,6 +14,7 @@ import statekeep
 from statekeep import AccessDenied, Unavailable
 from statekeep.errors import StorageError
 
+from tests.aio.encrypted import encrypted_calls
 from tests.redis.conftest import Open
 from tests.servers.certificates import Certificates
 from tests.servers.ports import free_ports
@@ -257,3 +259,9 @@ def test_a_read_only_replica(server: RedisProcess, opened: Open, prefix: str) ->
             storage.deferred.claim("queue")
         entry = storage.values.get("key")
         assert entry is not None and entry.value == b"value"
+
+
+def test_tls_under_an_event_loop(tls: RedisProcess, secured: dict[str, Any]) -> None:
+    """Many records, batches, conflicts: without a thread once a connection is open."""
+    config = {"redis": {"host": "127.0.0.1", "port": tls.port, **secured}}
+    asyncio.run(encrypted_calls(config))
