@@ -10,7 +10,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any, TypeAlias
@@ -51,7 +51,6 @@ KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A peer that vanished without a word is noticed after a minute, also in the middle of a wait."""
 
 Rows: TypeAlias = list[tuple[Any, ...]]
-Parsed: TypeAlias = Generator[tuple[bytes, int], bytes, Rows]
 
 PING = wire.Statement("SELECT 1", (), ("int4",))
 READ_ONLY = wire.Statement("SELECT current_setting('transaction_read_only') = 'on'", (), ("bool",))
@@ -64,6 +63,7 @@ class Connection:
         broken: nothing may be sent any more. Also while an answer is outstanding, so that whatever
             interrupts a call leaves the connection marked.
         socket: what it speaks through.
+        unread: what came behind the last answer.
         where: the server, for messages.
     """
 
@@ -79,7 +79,7 @@ class Connection:
         self._named = config.prepared_statements
         self._names: dict[wire.Statement, bytes] = {}
         self._prepared = 0
-        self._buffer = b""
+        self.unread = b""
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
         # Behind a pooler neither start-up parameters nor SET reach the server that does the work.
@@ -132,7 +132,7 @@ class Connection:
         name, request = self._request(statement, parameters)
         if not room_for(self.socket, len(request)):
             raise CallAgain("too much for the network")
-        answer = Answer(self, self._parsed(statement, writes), (statement, name), writes)
+        answer = Answer(self, Reading(statement, writes), (statement, name), writes)
         self.broken = True
         try:
             self.socket.settimeout(0)
@@ -226,54 +226,79 @@ class Connection:
         return translate(error, self.where, self._user)
 
     def _receive(self, statement: wire.Statement, writes: bool) -> Rows:
-        parsed = self._parsed(statement, writes)
-        rest, needed = next(parsed)
-        while True:
-            try:
-                rest, needed = parsed.send(fill(self.socket, rest, needed))
-            except StopIteration as end:
-                rows: Rows = end.value
-                return rows
+        reading = Reading(statement, writes)
+        needed, rest = 5, self.unread
+        while needed:
+            needed, rest = reading.take(fill(self.socket, rest, needed))
+        return self.read(reading, rest)
 
-    def _parsed(self, statement: wire.Statement, writes: bool) -> Parsed:
-        """Reads up to ReadyForQuery, which alone says that the transaction has ended.
+    def read(self, reading: Reading, rest: bytes) -> Rows:
+        """The rows of an answer that was read to its end; raises where it is a refusal."""
+        self.unread = rest
+        self.broken = False
+        return reading.result()
 
-        Yields what it has not read yet and how many bytes it needs in all, and is sent them.
+
+class Reading:
+    """Reads an answer up to ReadyForQuery, which alone says that the transaction has ended.
+
+    Args:
+        statement: what was asked.
+        writes: whether a warning of the commit is a failure.
+    """
+
+    __slots__ = ("_completed", "_problem", "_row", "_rows", "_writes")
+
+    def __init__(self, statement: wire.Statement, writes: bool) -> None:
+        self._row = statement.row
+        self._writes = writes
+        self._rows: Rows = []
+        self._problem: ServerRefused | None = None
+        self._completed = ""
+
+    def take(self, data: bytes) -> tuple[int, bytes]:
+        """Reads on; how many bytes it needs next, in all (0: none), and those not read yet.
+
+        Raises:
+            ServerRefused: the server hung up with it.
         """
-        data, position = self._buffer, 0
-        rows: Rows = []
-        problem: ServerRefused | None = None
-        completed = ""
-        unpack = wire.HEADER.unpack_from
-        row = statement.row
+        position = 0
+        rows, row, unpack = self._rows, self._row, wire.HEADER.unpack_from
         while True:
             if len(data) - position < 5:
-                data, position = (yield data[position:], 5), 0
+                return 5, data[position:]
             code, size = unpack(data, position)
             end = position + 1 + size
             if end > len(data):
-                data, position = (yield data[position:], size + 1), 0
-                end = size + 1
+                return size + 1, data[position:]
             if code == b"D":
                 rows.append(row(data[position + 5 : end]))
             elif code == b"Z":
-                self._buffer = data[end:]
-                self.broken = False
-                if problem is not None and (writes or problem.severity != WARNING):
-                    raise problem
-                return rows
-            elif code == b"E":
-                fields = wire.fields(data[position + 5 : end])
-                problem = ServerRefused(fields | {"completed": completed})
-                if problem.severity in FATAL:
-                    raise problem  # no ReadyForQuery follows
+                return 0, data[end:]
             elif code == b"2":  # BindComplete: rows of the statement before are not asked for
-                rows, completed = [], ""
-            elif code == b"C":
-                completed = "completed"
-            elif code == b"N" and completed:
-                problem = problem or _warned(data[position + 5 : end])
+                rows.clear()
+                self._completed = ""
+            elif code in b"ECN":
+                self._note(code, data[position + 5 : end])
             position = end
+
+    def _note(self, code: bytes, content: bytes) -> None:
+        if code == b"C":
+            self._completed = "completed"
+        elif code == b"E":
+            fields = wire.fields(content)
+            self._problem = ServerRefused(fields | {"completed": self._completed})
+            if self._problem.severity in FATAL:
+                raise self._problem  # no ReadyForQuery follows
+        elif self._completed:
+            self._problem = self._problem or _warned(content)
+
+    def result(self) -> Rows:
+        """What there was; raises what was wrong."""
+        problem = self._problem
+        if problem is not None and (self._writes or problem.severity != WARNING):
+            raise problem
+        return self._rows
 
 
 class Answer:
@@ -289,7 +314,7 @@ class Answer:
     def __init__(
         self,
         connection: Connection,
-        parsed: Parsed,
+        reading: Reading,
         prepares: tuple[wire.Statement, bytes | None],
         writes: bool,
     ) -> None:
@@ -299,8 +324,8 @@ class Answer:
         self._writes = writes
         self._connection = connection
         self._socket = connection.socket
-        self._parsed = parsed
-        self._expect(*next(parsed))
+        self._reading = reading
+        self._expect(5, connection.unread)
         self._more_time()
 
     def fileno(self) -> int:
@@ -336,12 +361,13 @@ class Answer:
         self._parts.append(data)
         self._missing -= len(data)
         if self._missing <= 0:
-            try:
-                self._expect(*self._parsed.send(b"".join(self._parts)))
-            except StopIteration as end:
-                self.rows = end.value
+            needed, rest = self._reading.take(b"".join(self._parts))
+            if needed:
+                self._expect(needed, rest)
+            else:
+                self.rows = self._connection.read(self._reading, rest)
 
-    def _expect(self, rest: bytes, needed: int) -> None:
+    def _expect(self, needed: int, rest: bytes) -> None:
         self._parts, self._missing = [rest], needed - len(rest)
 
     def _silence(self, heard: bool) -> None:

@@ -27,6 +27,8 @@ def commit(
     done: dict[int, Outcome] = {}
     for statement, values, read in _simple(statements, transactions):
         done |= read(database.write(statement, *values))
+    if len(done) == len(transactions):
+        return [done[number] for number in range(len(transactions))]
 
     def apply(batch: Batch) -> dict[int, Outcome]:
         rows = database.write(statements.commit, *parameters(batch)) if _sent(batch) else []
