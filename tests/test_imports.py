@@ -14,7 +14,7 @@ RANKS = [
     {"errors", "clock", "fork", "deflate"},
     {"validate", "options", "servers"},
     {"model", "hookspecs", "passwords"},
-    {"findings", "cache", "usage"},
+    {"findings", "cache", "usage", "pending"},
     {"backend", "examining", "observer", "logs", "cursors", "updates", "compressor", "pool"},
     {"naming"},
     {"metrics"},
