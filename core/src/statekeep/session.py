@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 
 from statekeep import validate
@@ -98,7 +99,18 @@ def raise_unless_committed(outcome: Outcome) -> Committed:
     """The `Committed` outcome, or the error that any other one stands for."""
     if isinstance(outcome, Committed):
         return outcome
-    raise error_of(outcome)
+    error = error_of(outcome)
+    raise _own(error) if isinstance(outcome, Failed) else error
+
+
+def _own(error: StorageError) -> StorageError:
+    """A copy, as several outcomes of one commit may have failed with this very error."""
+    try:
+        mine = copy.copy(error)
+    except Exception:  # an exception of a plugin whose arguments are not its own
+        return error
+    mine.__cause__ = error.__cause__ or error
+    return mine
 
 
 def error_of(outcome: Conflict | Failed) -> StorageError:
