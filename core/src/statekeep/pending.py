@@ -163,7 +163,7 @@ class Finishing(Pending[T]):
     ) -> None:
         self._inner = inner
         self._answered = answered
-        self._failed = failed
+        self._failed: Callable[[BaseException], None] | None = failed
 
     @property
     def deadline(self) -> float:
@@ -179,11 +179,20 @@ class Finishing(Pending[T]):
         try:
             answer = self._inner.receive()
         except BaseException as error:
-            self._failed(error)
+            self._fail(error)
             raise
-        return None if answer is None else self._answered(answer)
+        if answer is None:
+            return None
+        self._failed = None
+        return self._answered(answer)
 
     def abandon(self) -> None:
         """See `Pending.abandon`."""
         self._inner.abandon()
-        self._failed(CallAgain())
+        self._fail(CallAgain())
+
+    def _fail(self, error: BaseException) -> None:
+        """Once, and not after an answer: what was counted or cached for the call stays so."""
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            failed(error)

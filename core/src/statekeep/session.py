@@ -99,8 +99,8 @@ def raise_unless_committed(outcome: Outcome) -> Committed:
     """The `Committed` outcome, or the error that any other one stands for."""
     if isinstance(outcome, Committed):
         return outcome
-    error = error_of(outcome)
-    raise _own(error) if isinstance(outcome, Failed) else error
+    # Not by a name: the error's traceback has this frame, and both would stay together.
+    raise _own(outcome.error) if isinstance(outcome, Failed) else error_of(outcome)
 
 
 def _own(error: StorageError) -> StorageError:
