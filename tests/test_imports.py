@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 CORE = ROOT / "core/src/statekeep"
 
 RANKS = [
-    {"errors", "clock", "fork", "deflate"},
+    {"errors", "clock", "fork", "deflate", "sockets"},
     {"validate", "options", "servers"},
     {"model", "hookspecs", "passwords"},
     {"findings", "cache", "usage", "pending"},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -11,9 +9,6 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from statekeep.errors import StorageError
 
 T = TypeVar("T")
-
-SURE_BYTES = 4096
-"""For which every send buffer has room."""
 
 
 class CallAgain(Exception):
@@ -51,31 +46,6 @@ class Pending(ABC, Generic[T]):
 
         Nothing happens where `receive` has answered or raised.
         """
-
-
-def room_for(connection: socket.socket, size: int) -> bool:
-    """Whether the network will take so many bytes at once, after all before them have arrived.
-
-    Half the buffer: Linux counts what it needs to keep the bytes too.
-    """
-    return size <= SURE_BYTES or 2 * size <= connection.getsockopt(
-        socket.SOL_SOCKET, socket.SO_SNDBUF
-    )
-
-
-def handed_over(connection: socket.socket, data: bytes) -> bool:
-    """Whether the network took all of it now, over a socket that does not wait.
-
-    Raises:
-        OSError: the connection is of no use.
-    """
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[connection.send(view) :]
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return False
-    return True
 
 
 class Wire(Protocol):
@@ -146,6 +116,21 @@ class Underway(Pending[T]):
             give_back()
 
 
+def begun(steps: Steps[T], give_back: Callable[[], None]) -> Underway[T] | None:
+    """A call whose first request was sent; None where it cannot be, by `CallAgain`.
+
+    The connection is given back then, and where anything else is raised.
+    """
+    try:
+        return Underway(steps, give_back)
+    except CallAgain:
+        give_back()
+        return None
+    except BaseException:
+        give_back()
+        raise
+
+
 class Finishing(Pending[T]):
     """A pending call of a layer: that of the backend inside, and what is to be done at its end.
 
@@ -159,11 +144,11 @@ class Finishing(Pending[T]):
         self,
         inner: Pending[T],
         answered: Callable[[T], T],
-        failed: Callable[[BaseException], None] = lambda error: None,
+        failed: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._inner = inner
         self._answered = answered
-        self._failed: Callable[[BaseException], None] | None = failed
+        self._failed = failed
 
     @property
     def deadline(self) -> float:
@@ -196,3 +181,23 @@ class Finishing(Pending[T]):
         failed, self._failed = self._failed, None
         if failed is not None:
             failed(error)
+
+
+def finishing(
+    start: Callable[[], Pending[T] | None],
+    answered: Callable[[T], T],
+    failed: Callable[[BaseException], None],
+) -> Finishing[T] | None:
+    """A call that begins now; None where it does not.
+
+    `failed` is told of that too: of what `start` raises, or of `CallAgain`.
+    """
+    try:
+        pending = start()
+    except BaseException as error:
+        failed(error)
+        raise
+    if pending is None:
+        failed(CallAgain())
+        return None
+    return Finishing(pending, answered, failed)

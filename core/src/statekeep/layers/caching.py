@@ -20,7 +20,7 @@ from statekeep.cache import Cache, CacheStats
 from statekeep.clock import now_micros, to_micros
 from statekeep.layers.base import Layer
 from statekeep.model import Add, Entry, Outcome, Remove, Transaction, value_key
-from statekeep.pending import Finishing, Pending
+from statekeep.pending import Pending, finishing
 from statekeep.usage import Usage
 
 V = TypeVar("V")
@@ -69,14 +69,6 @@ class Tickets(Generic[V]):
         if not absent:
             return None
         ticket = self.begin(absent)
-        pending = None
-        try:
-            pending = start(absent)
-        finally:
-            if pending is None:
-                self.fill(ticket, absent, {})
-        if pending is None:
-            return None
 
         def answered(read: dict[str, V]) -> dict[str, V]:
             self.peeked_hits -= hits
@@ -84,7 +76,9 @@ class Tickets(Generic[V]):
             self.fill(ticket, absent, read)
             return found | read
 
-        return Finishing(pending, answered, lambda error: self.fill(ticket, absent, {}))
+        return finishing(
+            lambda: start(absent), answered, lambda error: self.fill(ticket, absent, {})
+        )
 
     def begin(self, keys: Iterable[str]) -> object:
         """A ticket for a read of these keys that begins now."""
@@ -199,20 +193,16 @@ class CachingLayer(Layer):
         """See `Backend.start_commit`; as with `commit`."""
         values, sets = _written(transactions)
         self.forget(values, sets)
-        pending = None
-        try:
-            pending = self.inner.start_commit(transactions)
-        finally:
-            if pending is None:
-                self.forget(values, sets)
-        if pending is None:
-            return None
 
         def answered(outcomes: list[Outcome | None]) -> list[Outcome | None]:
             self.forget(values, sets)
             return outcomes
 
-        return Finishing(pending, answered, lambda error: self.forget(values, sets))
+        return finishing(
+            lambda: self.inner.start_commit(transactions),
+            answered,
+            lambda error: self.forget(values, sets),
+        )
 
     def stats(self) -> BackendStats:
         """See `Backend.stats`, with the caches' counters."""

@@ -29,7 +29,7 @@ from statekeep.model import (
     with_operations,
     with_value,
 )
-from statekeep.pending import CallAgain, Finishing, Pending
+from statekeep.pending import CallAgain, Finishing, Pending, finishing
 from statekeep.usage import CompressionStats, Usage
 
 
@@ -120,10 +120,7 @@ class CompressionLayer(Layer):
         """See `Backend.start_commit`; not of what is to be compressed, which takes long."""
         if not self._starts or any(map(self._compresses, transactions)):
             return None
-        pending = self.inner.start_commit(self._closed(transactions))
-        if pending is None:
-            self._uncount(transactions)
-            return None
+        wrapped = self._closed(transactions)
 
         def answered(outcomes: list[Outcome | None]) -> list[Outcome | None]:
             if None in outcomes:
@@ -135,7 +132,7 @@ class CompressionLayer(Layer):
             if isinstance(error, CallAgain):
                 self._uncount(transactions)
 
-        return Finishing(pending, answered, failed)
+        return finishing(lambda: self.inner.start_commit(wrapped), answered, failed)
 
     def _compresses(self, transaction: Transaction) -> bool:
         if self._compressor is None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from statekeep.errors import ConfigError, Unavailable
-from statekeep.pending import CallAgain, Pending, Steps, Underway
+from statekeep.pending import Pending, Steps, begun
 from statekeep.pool import Pool, Pooled
 
 ATTEMPTS = 5
@@ -88,15 +88,7 @@ class Calls(Generic[C]):
         entry = self.pool.acquire_idle(ready)
         if entry is None:
             return None
-        give_back = partial(self._give_back, entry)
-        try:
-            return Underway(steps(entry.connection), give_back)
-        except CallAgain:
-            give_back()
-            return None
-        except BaseException:
-            give_back()
-            raise
+        return begun(steps(entry.connection), partial(self._give_back, entry))
 
     @contextmanager
     def connection(self) -> Iterator[C]:

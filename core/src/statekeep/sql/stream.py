@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-CHUNK = 1 << 16
+from statekeep.sockets import CHUNK
 
 
 def fill(sock: socket.socket, rest: bytes, needed: int) -> bytes:

@@ -9,20 +9,19 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import time
 from collections.abc import Sequence
 from contextlib import suppress
-from math import inf
 from typing import Any, TypeAlias
 
 import pg8000.core
 import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, OutcomeUnknown, StorageError, Unavailable
-from statekeep.pending import CallAgain, handed_over, room_for
+from statekeep.pending import CallAgain
+from statekeep.sockets import Listening, Silence, hand_over, room_for
 from statekeep.sql import secrets
 from statekeep.sql.calls import Contended
 from statekeep.sql.hosts import Hosts
-from statekeep.sql.stream import CHUNK, fill
+from statekeep.sql.stream import fill
 
 from statekeep_postgres import wire
 from statekeep_postgres.address import Address, addresses
@@ -132,15 +131,13 @@ class Connection:
         name, request = self._request(statement, parameters)
         if not room_for(self.socket, len(request)):
             raise CallAgain("too much for the network")
-        answer = Answer(self, Reading(statement, writes), (statement, name), writes)
+        answer = Answer(self, Reading(statement, writes), (statement, name))
         self.broken = True
         try:
-            self.socket.settimeout(0)
-            if handed_over(self.socket, request):
-                return answer
+            hand_over(self.socket, request)
         except OSError as error:
             raise CallAgain(str(error)) from error
-        raise CallAgain("the network takes no more")
+        return answer
 
     def ended(self, answer: Answer) -> None:
         """The answer to `begin` was read to its end, or to an error."""
@@ -247,11 +244,11 @@ class Reading:
         writes: whether a warning of the commit is a failure.
     """
 
-    __slots__ = ("_completed", "_problem", "_row", "_rows", "_writes")
+    __slots__ = ("_completed", "_problem", "_row", "_rows", "writes")
 
     def __init__(self, statement: wire.Statement, writes: bool) -> None:
+        self.writes = writes
         self._row = statement.row
-        self._writes = writes
         self._rows: Rows = []
         self._problem: ServerRefused | None = None
         self._completed = ""
@@ -296,19 +293,18 @@ class Reading:
     def result(self) -> Rows:
         """What there was; raises what was wrong."""
         problem = self._problem
-        if problem is not None and (self._writes or problem.severity != WARNING):
+        if problem is not None and (self.writes or problem.severity != WARNING):
             raise problem
         return self._rows
 
 
-class Answer:
+class Answer(Listening):
     """The rows of a statement, from what the network brings bit by bit.
 
     Attributes:
         rows: None as long as some are missing.
         patience: seconds for each part of them, None for any number.
         prepares: the statement, and the name it has once it is answered.
-        deadline: see `Pending.deadline`.
     """
 
     def __init__(
@@ -316,68 +312,49 @@ class Answer:
         connection: Connection,
         reading: Reading,
         prepares: tuple[wire.Statement, bytes | None],
-        writes: bool,
     ) -> None:
+        super().__init__(connection.socket, connection.socket.gettimeout())
         self.rows: Rows | None = None
-        self.patience = connection.socket.gettimeout()
         self.prepares = prepares
-        self._writes = writes
         self._connection = connection
-        self._socket = connection.socket
         self._reading = reading
         self._expect(5, connection.unread)
-        self._more_time()
-
-    def fileno(self) -> int:
-        """See `Pending.fileno`."""
-        return self._socket.fileno()
 
     def received(self) -> Rows | None:
         """See `Pending.receive`."""
-        heard = False
+        connection, writes = self._connection, self._reading.writes
         try:
-            while self.rows is None:
-                self._feed(self._socket.recv(CHUNK))
-                heard = True
-        except (BlockingIOError, ssl.SSLWantReadError):
-            self._silence(heard)
-            return None
+            if not self.hear():
+                return None
+        except Silence:
+            raise lost(connection.where, TimeoutError("timed out"), unknown=writes) from None
         except (OSError, EOFError) as error:
-            if not self._writes:
+            if not writes:
                 raise CallAgain(str(error)) from error
-            raise lost(self._connection.where, error, unknown=True) from error
+            raise lost(connection.where, error, unknown=True) from error
         except ServerRefused as error:
-            self._connection.ended(self)
-            refused = self._connection.refused(error, self._writes)
-            if self._writes and not _concerns_all(refused):
+            connection.ended(self)
+            refused = connection.refused(error, writes)
+            if writes and not _concerns_all(refused):
                 raise CallAgain(str(refused)) from error
             raise refused from error
-        self._connection.ended(self)
+        connection.ended(self)
         return self.rows
 
-    def _feed(self, data: bytes) -> None:
-        if not data:
-            raise EOFError("the server closed it")
+    def take(self, data: bytes) -> bool:
+        """See `Listening.take`."""
         self._parts.append(data)
         self._missing -= len(data)
         if self._missing <= 0:
             needed, rest = self._reading.take(b"".join(self._parts))
-            if needed:
-                self._expect(needed, rest)
-            else:
+            if not needed:
                 self.rows = self._connection.read(self._reading, rest)
+                return True
+            self._expect(needed, rest)
+        return False
 
     def _expect(self, needed: int, rest: bytes) -> None:
         self._parts, self._missing = [rest], needed - len(rest)
-
-    def _silence(self, heard: bool) -> None:
-        if heard:
-            self._more_time()
-        elif time.monotonic() >= self.deadline:
-            raise lost(self._connection.where, TimeoutError("timed out"), unknown=self._writes)
-
-    def _more_time(self) -> None:
-        self.deadline = inf if self.patience is None else time.monotonic() + self.patience
 
 
 def _concerns_all(error: StorageError) -> bool:

@@ -20,8 +20,8 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from statekeep.errors import StorageError, Unavailable
-from statekeep.pending import CallAgain, handed_over, room_for
-from statekeep.sql.stream import CHUNK
+from statekeep.pending import CallAgain
+from statekeep.sockets import Listening, Silence, hand_over, room_for
 
 from statekeep_redis.config import RedisConfig
 from statekeep_redis.failures import Broken, Refusal, cannot_connect, refusal
@@ -134,9 +134,7 @@ class Link:
             raise CallAgain("too much for the network")
         self.broken = True
         try:
-            sock.settimeout(0)
-            if not handed_over(sock, message):
-                raise BlockingIOError("the network takes no more")
+            hand_over(sock, message)
         except OSError as error:
             broken = Broken(self.server, error, sent=False, commands=len(commands))
             if write and not broken.nothing_applied:
@@ -197,7 +195,7 @@ class Link:
         self._connection.disconnect()
 
 
-class Answer:
+class Answer(Listening):
     """The answers to commands, from what the network brings bit by bit.
 
     Args:
@@ -211,18 +209,12 @@ class Answer:
     def __init__(
         self, link: Link, socket: socket.socket, timeout: float, commands: int, write: bool
     ) -> None:
+        super().__init__(socket, timeout)
         self._link = link
-        self._socket = socket
-        self._timeout = timeout
         self._commands = commands
         self._write = write
         self._replies: list[Reply] = []
         self._reader = hiredis.Reader(notEnoughData=NOTHING)
-        self.deadline = time.monotonic() + timeout
-
-    def fileno(self) -> int:
-        """See `Pending.fileno`."""
-        return self._socket.fileno()
 
     def received(self) -> list[Reply] | None:
         """See `Pending.receive`; a refused command has a `hiredis.ReplyError` for an answer.
@@ -230,13 +222,12 @@ class Answer:
         Raises:
             CallAgain: all were refused; or the connection broke, and nothing was to be changed.
         """
-        heard = False
         try:
-            while len(self._replies) < self._commands:
-                heard = self._more() or heard
-        except (BlockingIOError, ssl.SSLWantReadError):
-            self._silence(heard)
-            return None
+            if not self.hear():
+                return None
+        except Silence:
+            late = redis.TimeoutError("timed out")
+            raise self._lost(late) from late
         except (OSError, EOFError, hiredis.HiredisError) as error:
             if not self._write:
                 raise CallAgain(str(error)) from error
@@ -246,24 +237,12 @@ class Answer:
             raise CallAgain(str(self._replies[0]))
         return self._replies
 
-    def _more(self) -> bool:
-        """Takes one more answer, or what there is of it from the network; whether the latter."""
-        reply = self._reader.gets()
-        if reply is not NOTHING:
-            self._replies.append(reply)
-            return False
-        data = self._socket.recv(CHUNK)
-        if not data:
-            raise EOFError("the server closed it")
+    def take(self, data: bytes) -> bool:
+        """See `Listening.take`."""
         self._reader.feed(data)
-        return True
-
-    def _silence(self, heard: bool) -> None:
-        now = time.monotonic()
-        if heard:
-            self.deadline = now + self._timeout
-        elif now >= self.deadline:
-            raise self._lost(redis.TimeoutError("timed out"))
+        while (reply := self._reader.gets()) is not NOTHING:
+            self._replies.append(reply)
+        return len(self._replies) >= self._commands
 
     def _lost(self, error: BaseException) -> StorageError:
         broken = Broken(self._link.server, error, sent=True, commands=self._commands)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from statekeep.errors import AccessDenied, OutcomeUnknown, Unavailable
-from statekeep.pending import CallAgain, Pending, Steps, Underway
+from statekeep.pending import Pending, Steps, begun
 from statekeep.usage import PoolStats
 
 from statekeep_redis.config import RedisConfig
@@ -77,14 +77,7 @@ class Server:
             else:
                 self.pool.release(place)
 
-        try:
-            return Underway(steps(place.link), give_back)
-        except CallAgain:
-            give_back()
-            return None
-        except BaseException:
-            give_back()
-            raise
+        return begun(steps(place.link), give_back)
 
     def run(
         self, commands: Sequence[Command], write: bool, patience: float | None = None
