@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 
 from statekeep import validate
@@ -99,18 +98,7 @@ def raise_unless_committed(outcome: Outcome) -> Committed:
     """The `Committed` outcome, or the error that any other one stands for."""
     if isinstance(outcome, Committed):
         return outcome
-    # Not by a name: the error's traceback has this frame, and both would stay together.
-    raise _own(outcome.error) if isinstance(outcome, Failed) else error_of(outcome)
-
-
-def _own(error: StorageError) -> StorageError:
-    """A copy, as several outcomes of one commit may have failed with this very error."""
-    try:
-        mine = copy.copy(error)
-    except Exception:  # an exception of a plugin whose arguments are not its own
-        return error
-    mine.__cause__ = error.__cause__ or error
-    return mine
+    raise error_of(outcome)
 
 
 def error_of(outcome: Conflict | Failed) -> StorageError:

@@ -21,7 +21,7 @@ from statekeep.errors import (
     Unavailable,
     Unsupported,
 )
-from statekeep.model import Outcome, Put, Schedule, Transaction
+from statekeep.model import Failed, Outcome, Put, Schedule, Transaction
 from statekeep.pending import Pending
 
 V = TypeVar("V")
@@ -291,9 +291,7 @@ class Writes(Lane[Write]):
 
     def send(self, calls: Sequence[Write]) -> None:
         """One commit of all transactions."""
-        outcomes = self._commit([call.transaction for call in calls])
-        for call, outcome in zip(calls, outcomes, strict=True):
-            call.answer = outcome
+        self.finish(calls, self._commit([call.transaction for call in calls]))
 
     def start(self, calls: Sequence[Write]) -> Pending[list[Outcome | None]] | None:
         """The same, of what is not too large for an event loop."""
@@ -302,10 +300,13 @@ class Writes(Lane[Write]):
         return self._start([call.transaction for call in calls])
 
     def finish(self, calls: Sequence[Write], answer: Sequence[Outcome | None]) -> list[Write]:
-        """Its outcome for each, as far as there is one."""
+        """Its outcome for each, as far as there is one; and to each an error of its own."""
         for call, outcome in zip(calls, answer, strict=True):
-            call.answer = outcome
-        return [call for call in calls if call.answer is None]
+            if isinstance(outcome, Failed):
+                call.error = _copied(outcome.error) or outcome.error
+            else:
+                call.answer = outcome
+        return [call for call in calls if call.answer is None and call.error is None]
 
     def divides(self, error: BaseException) -> bool:
         """Only where the error itself says that nothing was sent: no write is ever repeated."""
@@ -362,10 +363,19 @@ def _keys(calls: Sequence[Read]) -> Sequence[str]:
 
 def _own(error: BaseException, lane: Lane[C]) -> BaseException:
     """A copy for each caller: what one does with its exception must not show in another's."""
+    mine = _copied(error)
+    if mine is None:
+        mine = OutcomeUnknown(str(error)) if isinstance(lane, Writes) else StorageError(str(error))
+        mine.__cause__ = error.__cause__ or error
+    return mine
+
+
+def _copied(error: BaseException) -> BaseException | None:
+    """A copy; None of an exception of a plugin whose arguments are not its own."""
     try:
         mine = copy.copy(error)
-    except Exception:  # an exception of a plugin whose arguments are not its own
-        mine = OutcomeUnknown(str(error)) if isinstance(lane, Writes) else StorageError(str(error))
+    except Exception:
+        return None
     mine.__cause__ = error.__cause__ or error
     return mine
 
