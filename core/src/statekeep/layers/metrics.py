@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from time import perf_counter
 from typing import TypeVar
@@ -11,7 +11,7 @@ from attrs import evolve
 
 from statekeep.backend import Backend, BackendStats
 from statekeep.layers.base import Layer
-from statekeep.metrics import MOST_QUEUED, Recorder
+from statekeep.metrics import MOST_QUEUED, Recorder, Series
 from statekeep.model import (
     Committed,
     DeferredMessage,
@@ -78,9 +78,7 @@ class MetricsLayer(Layer):
         queued.append((taken, *load_of(transactions)))
         if len(queued) > MOST_QUEUED:
             series.settle()
-        for outcome in outcomes:
-            if not isinstance(outcome, Committed):
-                series.failed(type(error_of(outcome)).__name__)
+        _count_failures(series, outcomes)
         return outcomes
 
     def start_commit(
@@ -95,14 +93,11 @@ class MetricsLayer(Layer):
         def answered(outcomes: list[Outcome | None]) -> list[Outcome | None]:
             taken = perf_counter() - begun
             both = zip(transactions, outcomes, strict=True)
-            done = [(each, outcome) for each, outcome in both if outcome is not None]
+            done = [each for each, outcome in both if outcome is not None]
             if done:
-                carried = [each for each, _ in done]
-                series = self._series[operation_of(carried)]
-                series.add(taken, *load_of(carried))
-                for _, outcome in done:
-                    if not isinstance(outcome, Committed):
-                        series.failed(type(error_of(outcome)).__name__)
+                series = self._series[operation_of(done)]
+                series.add(taken, *load_of(done))
+                _count_failures(series, outcomes)
             return outcomes
 
         def failed(error: BaseException) -> None:
@@ -235,6 +230,12 @@ class MetricsLayer(Layer):
         taken = perf_counter() - begun
         series.add(taken, *size(answer))
         return answer
+
+
+def _count_failures(series: Series, outcomes: Iterable[Outcome | None]) -> None:
+    for outcome in outcomes:
+        if outcome is not None and not isinstance(outcome, Committed):
+            series.failed(type(error_of(outcome)).__name__)
 
 
 def _bytes_of_entries(found: dict[str, Entry]) -> int:

@@ -104,9 +104,9 @@ class RedisBackend(Backend):
         """See `Backend.start_get_many`; not in a Cluster."""
         if self._closed or not keys:
             return None
-        names = [self._names.value(key) for key in keys]
 
         def steps(link: Link) -> Steps[dict[str, Entry]]:
+            names = [self._names.value(key) for key in keys]
             (stored,) = yield link.begin((("MGET", *names),), write=False)
             return _entries(keys, stored)
 

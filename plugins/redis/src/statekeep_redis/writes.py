@@ -64,10 +64,8 @@ class Writer:
         """
         outcomes: dict[int, Outcome] = {}
         simple = self._simple(transactions)
-        if simple:
-            for part, reply in zip(simple, self._replies(simple), strict=True):
-                if not isinstance(reply, Refusal):  # which the general way explains, one by one
-                    outcomes |= part.read(reply)
+        if simple:  # what is refused the general way explains, one by one
+            _note(simple, self._replies(simple), outcomes)
         if len(outcomes) < len(transactions):
             self._commit_rest(transactions, outcomes)
         return [outcomes[number] for number in range(len(transactions))]
@@ -76,24 +74,23 @@ class Writer:
         """See `Backend.start_commit`; not in a Cluster, nor where replicas are waited for."""
         if self._wait or self._names.spread:
             return None
-        parts = self._simple(transactions)
-        outcomes: dict[int, Outcome] = {}
-        taken = {number for part in parts for number in part.numbers}
-        outcomes |= self._add_general(transactions, parts, taken)
-        if not parts:
-            return None
 
         def steps(link: Link) -> Steps[list[Outcome | None]]:
+            parts = self._simple(transactions)
+            taken = {number for part in parts for number in part.numbers}
+            outcomes = self._add_general(transactions, parts, taken)
+            if not parts:
+                raise CallAgain("none of them can be sent")
             refused = yield from _begun(link, parts, outcomes)
             more: list[Part] = []
-            outcomes.update(self._add_general(transactions, more, refused | outcomes.keys()))
+            outcomes |= self._add_general(transactions, more, refused | outcomes.keys())
             if more:
                 try:
                     yield from _begun(link, more, outcomes)
                 except CallAgain:
                     pass
                 except StorageError as error:
-                    outcomes.update({part.numbers[0]: Failed(error) for part in more})
+                    outcomes |= {number: Failed(error) for part in more for number in part.numbers}
             return [outcomes.get(number) for number in range(len(transactions))]
 
         return self._place.start(steps)
@@ -116,11 +113,8 @@ class Writer:
                 raise
             outcomes |= {number: Failed(error) for part in parts for number in part.numbers}
             return
-        for part, reply in zip(parts, replies, strict=True):
-            if isinstance(reply, Refusal):
-                outcomes |= {number: Failed(reply.error) for number in part.numbers}
-            else:
-                outcomes |= part.read(reply)
+        for part, refusal in _note(parts, replies, outcomes):
+            outcomes |= {number: Failed(refusal.error) for number in part.numbers}
 
     def _simple(self, transactions: Sequence[Transaction]) -> list[Part]:
         """Calls for what is so simple that there is a shorter way, or several can share one."""
@@ -204,12 +198,18 @@ class Writer:
 
 def _begun(link: Link, parts: Sequence[Part], outcomes: dict[int, Outcome]) -> Steps[set[int]]:
     """Sends calls and adds what came of them; the numbers of transactions that were refused."""
-    refused: set[int] = set()
-    for part, reply in zip(
-        parts, (yield link.begin([part.command for part in parts], write=True)), strict=True
-    ):
-        if isinstance(reply, Exception):
-            refused.update(part.numbers)
+    replies = yield link.begin([part.command for part in parts], write=True)
+    return {number for part, _ in _note(parts, replies, outcomes) for number in part.numbers}
+
+
+def _note(
+    parts: Sequence[Part], replies: Sequence[Reply], outcomes: dict[int, Outcome]
+) -> list[tuple[Part, Reply]]:
+    """Adds what came of calls; those that were refused, with the refusal."""
+    refused: list[tuple[Part, Reply]] = []
+    for part, reply in zip(parts, replies, strict=True):
+        if isinstance(reply, Refusal | Exception):
+            refused.append((part, reply))
         else:
             outcomes.update(part.read(reply))
     return refused
