@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from statekeep import Entry, Outcome, Transaction
+from statekeep.backend import Backend
 from statekeep.layers.base import Layer
 from statekeep.pending import Pending
 from statekeep_memory.backend import MemoryBackend
@@ -116,3 +117,10 @@ class Mailbox(Layer):
 
 def _keys(transactions: Sequence[Transaction]) -> list[str]:
     return [getattr(each, "key", "") for one in transactions for each in one.operations]
+
+
+def written(layer: Backend) -> tuple[int, int]:
+    """Bytes that a composed backend was given to write, and those that it stored of them."""
+    found = layer.usage().compression
+    assert found is not None
+    return found.written, found.written_stored

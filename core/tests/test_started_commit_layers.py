@@ -33,7 +33,7 @@ from statekeep_memory import MemoryCacheConfig
 from statekeep_memory.cache import MemoryCache
 
 from core.tests.gated import on_loop
-from core.tests.mailbox import Letter, Mailbox
+from core.tests.mailbox import Letter, Mailbox, written
 from core.tests.test_observing import Spy, SpyConfig
 
 PUT = Transaction((Put("k", b"value"),))
@@ -44,12 +44,6 @@ def composed(inner: Backend, recorder: Recorder) -> Backend:
     cache = MemoryCache(MemoryCacheConfig(maximum_size=100))
     compression = CompressionLayer(inner, lambda name: pytest.fail(name), "", 0)
     return MetricsLayer(CachingLayer(compression, cache, None), recorder)
-
-
-def written(layer: Backend) -> tuple[int, int]:
-    found = layer.usage().compression
-    assert found is not None
-    return found.written, found.written_stored
 
 
 # The end of a pending call

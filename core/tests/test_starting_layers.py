@@ -17,7 +17,7 @@ from statekeep_memory import MemoryCacheConfig
 from statekeep_memory.backend import MemoryBackend
 from statekeep_memory.cache import MemoryCache
 
-from core.tests.mailbox import Letter, Mailbox
+from core.tests.mailbox import Letter, Mailbox, written
 
 PUT = Transaction((Put("k", b"value"),))
 STALE = Transaction((Check("k", 99), Put("l", b"")))
@@ -151,12 +151,6 @@ def find(name: str) -> Compressor:
 
 def compression(mailbox: Any, name: str = "", min_size: int = 100) -> CompressionLayer:
     return CompressionLayer(mailbox, find, name, min_size)
-
-
-def written(layer: CompressionLayer) -> tuple[int, int]:
-    found = layer.usage().compression
-    assert found is not None
-    return found.written, found.written_stored
 
 
 def test_started_calls_travel_in_envelopes() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.aio.lanes import handed_to_threads
 from tests.servers.postgres import SAFE, PostgresProcess
 from tests.servers.redis import RedisProcess
 
@@ -25,6 +26,13 @@ def redis_server() -> Iterator[RedisProcess]:
 def postgres_server() -> Iterator[PostgresProcess]:
     with PostgresProcess() as server:
         yield server
+
+
+@pytest.fixture
+def handed() -> Iterator[list[str]]:
+    """See `handed_to_threads`."""
+    with handed_to_threads() as lanes:
+        yield lanes
 
 
 @pytest.fixture

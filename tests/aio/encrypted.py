@@ -7,17 +7,14 @@ import os
 
 import pytest
 from statekeep import VersionConflict, aio
-from statekeep.combining.combiner import Combiner
 
 from tests.aio.conftest import Config
+from tests.aio.lanes import handed_to_threads
 
 
 async def encrypted_calls(config: Config) -> None:
     """Large and small answers, batches and conflicts; threads only for a second connection."""
-    handed: list[object] = []
-    hand = Combiner._hand
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Combiner, "_hand", lambda self, job: (handed.append(job), hand(self, job)))
+    with handed_to_threads() as handed:
         async with aio.open(config) as storage:
             large = os.urandom(400_000)
             versions = [await storage.values.put(f"k{n}", b"0") for n in range(100)]

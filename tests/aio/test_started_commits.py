@@ -12,7 +12,6 @@ import pytest
 import statekeep
 from statekeep import LeaseLost, OutcomeUnknown, Storage, Unavailable, VersionConflict, aio
 from statekeep.aio import AsyncStorage, may_have_happened
-from statekeep.combining.combiner import Combiner
 
 from tests.aio.censor import Censor
 from tests.aio.conftest import Config
@@ -20,20 +19,6 @@ from tests.aio.conftest import Config
 HOUR = timedelta(hours=1)
 TIMEOUT = 0.4
 """Seconds that an answer may take where a test waits it out."""
-
-
-@pytest.fixture
-def handed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The lanes of which a thread had to carry a batch, one for each batch."""
-    lanes: list[str] = []
-    hand = Combiner._hand
-
-    def noting(self: Combiner, job: Any) -> None:
-        lanes.append(type(job[0]).__name__)
-        hand(self, job)
-
-    monkeypatch.setattr(Combiner, "_hand", noting)
-    return lanes
 
 
 class Mix:

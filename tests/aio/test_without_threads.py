@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,12 +13,9 @@ import statekeep
 import uvloop
 from statekeep import VersionConflict, aio
 from statekeep.aio import AsyncStorage
-from statekeep.combining.combiner import Combiner
 
 from core.tests.gated import no_thread_left
 from tests.aio.conftest import Config
-from tests.servers.postgres import PostgresProcess
-from tests.servers.redis import RedisProcess
 
 HOUR = timedelta(hours=1)
 LARGE = 3_000_000
@@ -39,20 +36,6 @@ class Deaf(asyncio.SelectorEventLoop):
 @pytest.fixture(params=["redis", "postgres"])
 def config(request: pytest.FixtureRequest, server: Callable[[str], Config]) -> Config:
     return server(request.param)
-
-
-@pytest.fixture
-def handed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The lanes of which a thread had to carry a batch, one for each batch."""
-    lanes: list[str] = []
-    hand = Combiner._hand
-
-    def noting(self: Combiner, job: Any) -> None:
-        lanes.append(type(job[0]).__name__)
-        hand(self, job)
-
-    monkeypatch.setattr(Combiner, "_hand", noting)
-    yield lanes
 
 
 def run(config: Config, scenario: Scenario, loop: Any = asyncio.new_event_loop) -> None:
@@ -200,9 +183,7 @@ def test_a_forked_child_goes_on(config: Config) -> None:
     run(config, scenario)
 
 
-def test_one_connection_for_everything(
-    redis_server: RedisProcess, postgres_server: PostgresProcess, server: Callable[[str], Config]
-) -> None:
+def test_one_connection_for_everything(server: Callable[[str], Config]) -> None:
     """What finds no idle connection waits for one in a thread; nothing is lost or stuck."""
     for config in (server("redis"), server("postgres")):
         if "redis" in config:
