@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import filestore
 import planted
+import posting  # adds its defects to those
 
 
 def in_memory(kind: Callable[..., Backend]) -> dict[str, Any]:
@@ -63,7 +64,7 @@ TestSoundFile = type(
     (BackendConformance,),
     in_file(filestore.FileBackend) | {"stateful_examples": 10, "crashes": 3},
 )
-TestSoundPosting = type("TestSoundPosting", (StartingTests,), in_memory(planted.Posting))
+TestSoundPosting = type("TestSoundPosting", (StartingTests,), in_memory(posting.Posting))
 for _name, (_kind, _test) in planted.DEFECTS.items():
     _parts = in_memory(_kind) | DEFECTIVE
     globals()[f"Test{_name}"] = type(f"Test{_name}", (topic_of(_test),), _parts)

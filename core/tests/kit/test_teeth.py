@@ -16,6 +16,7 @@ sys.path.insert(0, str(HERE))
 
 import filestore  # noqa: E402
 import planted  # noqa: E402
+import posting  # noqa: E402, F401  # adds its defects to those
 
 DEFECTS = {name: test for name, (_, test) in {**planted.DEFECTS, **filestore.DEFECTS}.items()}
 SOUND = ["SoundMemory", "SoundFile"]
