@@ -34,8 +34,9 @@ from statekeep.usage import Usage
 from statekeep_postgres import creation, doctor, scans, schema, writes
 from statekeep_postgres.config import PostgresConfig
 from statekeep_postgres.database import Database
-from statekeep_postgres.driver import PING, Connection, Rows
+from statekeep_postgres.driver import PING, Connection
 from statekeep_postgres.names import Names
+from statekeep_postgres.reading import Rows
 from statekeep_postgres.statements import Statements
 
 CAPABILITIES = Capabilities(durable=True, shared=True, max_value_bytes=LARGE_VALUE_BYTES)

@@ -11,7 +11,8 @@ from statekeep.pool import Connector, Pool, PoolOptions
 from statekeep.sql.calls import Calls
 
 from statekeep_postgres.config import PostgresConfig
-from statekeep_postgres.driver import Connection, Dialer, Rows
+from statekeep_postgres.driver import Connection, Dialer
+from statekeep_postgres.reading import Rows
 from statekeep_postgres.wire import Statement
 
 T = TypeVar("T")

@@ -11,15 +11,14 @@ import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any
 
 import pg8000.core
 import pg8000.exceptions
-from statekeep.errors import AccessDenied, ConfigError, OutcomeUnknown, StorageError, Unavailable
+from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
 from statekeep.pending import CallAgain
 from statekeep.sockets import Listening, Silence, hand_over, room_for
 from statekeep.sql import secrets
-from statekeep.sql.calls import Contended
 from statekeep.sql.hosts import Hosts
 from statekeep.sql.stream import fill
 
@@ -32,10 +31,12 @@ from statekeep_postgres.failures import (
     USELESS,
     WARNING,
     ServerRefused,
+    concerns_all,
     half_committed,
     lost,
     translate,
 )
+from statekeep_postgres.reading import Reading, Rows
 
 GRACE = 5.0
 """Seconds that the answer may take beyond the server's own limit for a statement."""
@@ -48,8 +49,6 @@ SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A peer that vanished without a word is noticed after a minute, also in the middle of a wait."""
-
-Rows: TypeAlias = list[tuple[Any, ...]]
 
 PING = wire.Statement("SELECT 1", (), ("int4",))
 READ_ONLY = wire.Statement("SELECT current_setting('transaction_read_only') = 'on'", (), ("bool",))
@@ -236,68 +235,6 @@ class Connection:
         return reading.result()
 
 
-class Reading:
-    """Reads an answer up to ReadyForQuery, which alone says that the transaction has ended.
-
-    Args:
-        statement: what was asked.
-        writes: whether a warning of the commit is a failure.
-    """
-
-    __slots__ = ("_completed", "_problem", "_row", "_rows", "writes")
-
-    def __init__(self, statement: wire.Statement, writes: bool) -> None:
-        self.writes = writes
-        self._row = statement.row
-        self._rows: Rows = []
-        self._problem: ServerRefused | None = None
-        self._completed = ""
-
-    def take(self, data: bytes) -> tuple[int, bytes]:
-        """Reads on; how many bytes it needs next, in all (0: none), and those not read yet.
-
-        Raises:
-            ServerRefused: the server hung up with it.
-        """
-        position = 0
-        rows, row, unpack = self._rows, self._row, wire.HEADER.unpack_from
-        while True:
-            if len(data) - position < 5:
-                return 5, data[position:]
-            code, size = unpack(data, position)
-            end = position + 1 + size
-            if end > len(data):
-                return size + 1, data[position:]
-            if code == b"D":
-                rows.append(row(data[position + 5 : end]))
-            elif code == b"Z":
-                return 0, data[end:]
-            elif code == b"2":  # BindComplete: rows of the statement before are not asked for
-                rows.clear()
-                self._completed = ""
-            elif code in b"ECN":
-                self._note(code, data[position + 5 : end])
-            position = end
-
-    def _note(self, code: bytes, content: bytes) -> None:
-        if code == b"C":
-            self._completed = "completed"
-        elif code == b"E":
-            fields = wire.fields(content)
-            self._problem = ServerRefused(fields | {"completed": self._completed})
-            if self._problem.severity in FATAL:
-                raise self._problem  # no ReadyForQuery follows
-        elif self._completed:
-            self._problem = self._problem or _warned(content)
-
-    def result(self) -> Rows:
-        """What there was; raises what was wrong."""
-        problem = self._problem
-        if problem is not None and (self.writes or problem.severity != WARNING):
-            raise problem
-        return self._rows
-
-
 class Answer(Listening):
     """The rows of a statement, from what the network brings bit by bit.
 
@@ -335,7 +272,7 @@ class Answer(Listening):
         except ServerRefused as error:
             connection.ended(self)
             refused = connection.refused(error, writes)
-            if writes and not _concerns_all(refused):
+            if writes and not concerns_all(refused):
                 raise CallAgain(str(refused)) from error
             raise refused from error
         connection.ended(self)
@@ -355,13 +292,6 @@ class Answer(Listening):
 
     def _expect(self, needed: int, rest: bytes) -> None:
         self._parts, self._missing = [rest], needed - len(rest)
-
-
-def _concerns_all(error: StorageError) -> bool:
-    """Whether it is the same for all transactions that were sent together, now and in a moment."""
-    if isinstance(error, Contended):
-        return False
-    return isinstance(error, OutcomeUnknown | Unavailable | AccessDenied)
 
 
 class Dialer:
@@ -444,7 +374,7 @@ class Dialer:
         return {
             "statement_timeout": str(self._config.statement_timeout),
             "default_transaction_isolation": "read committed",
-            "client_min_messages": "warning",  # see `_warned`
+            "client_min_messages": "warning",  # see `reading`
             "enable_seqscan": "off",  # a plan made while a table was small must do when it is large
             "jit": "off",  # what a sequential scan is then said to cost would be worth compiling
         }
@@ -519,15 +449,6 @@ def tls_context(config: PostgresConfig) -> ssl.SSLContext | None:
             "sslcert and sslkey"
         ) from error
     return context
-
-
-def _warned(message: bytes) -> ServerRefused | None:
-    """The warning of a notice that came between a statement's end and that of its transaction.
-
-    Told by its place: a commit that did not reach the synchronous standby has no code of its own.
-    """
-    found = ServerRefused(wire.fields(message))
-    return found if found.severity == WARNING else None
 
 
 def _read_only(connection: Connection) -> bool:

@@ -13,8 +13,9 @@ from statekeep.usage import Usage
 from statekeep_postgres import creation
 from statekeep_postgres.config import InfiniticPostgresConfig
 from statekeep_postgres.database import Database
-from statekeep_postgres.driver import PING, Rows
+from statekeep_postgres.driver import PING
 from statekeep_postgres.names import literal, quote
+from statekeep_postgres.reading import Rows
 from statekeep_postgres.scans import RECORDS, cut
 from statekeep_postgres.statements import PAGE_BYTES
 from statekeep_postgres.wire import Statement

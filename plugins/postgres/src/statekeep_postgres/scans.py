@@ -10,7 +10,7 @@ from statekeep.model import KeySetRecord, KeyValueRecord, Page, Record, RecordKi
 from statekeep.sql.rows import entry, message
 
 from statekeep_postgres.database import Database
-from statekeep_postgres.driver import Rows
+from statekeep_postgres.reading import Rows
 from statekeep_postgres.statements import COLUMNS, LIVE, MESSAGE, PAGE_BYTES, Statements
 from statekeep_postgres.wire import Statement
 

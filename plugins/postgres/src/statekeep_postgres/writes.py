@@ -15,7 +15,8 @@ from statekeep.sql.batch import MOST_BYTES, Batch, batches
 from statekeep.updates import updates
 
 from statekeep_postgres.database import Database
-from statekeep_postgres.driver import Connection, Rows
+from statekeep_postgres.driver import Connection
+from statekeep_postgres.reading import Rows
 from statekeep_postgres.statements import Statements
 from statekeep_postgres.wire import MAX_MESSAGE_BYTES, Statement
 
