@@ -433,6 +433,6 @@ def test_transactions_that_cross_hardly_deadlock(
     for thread in threads:
         thread.join()
     assert errors == []
-    assert _deadlocks(server) - before < 12 * 60 / 20
+    assert _deadlocks(server) - before < 12 * 60 / 40  # five at most were seen
     left = server.sql(f"SELECT COUNT(*) FROM `{database}`.key_value_storage WHERE version <= 0")
     assert left == [(0,)]

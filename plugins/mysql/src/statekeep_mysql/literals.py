@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from statekeep.clock import MAX_MICROS
+
+T = TypeVar("T")
 
 NOW = "TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6))"
 """The server's clock in microseconds as the statement began; of no time zone, good past 2038."""
@@ -39,13 +42,34 @@ def later(micros: int) -> str:
 
 def lists(items: Iterable[str]) -> Iterator[str]:
     """The items with commas between them, in pieces of about a size."""
-    piece: list[str] = []
-    size = 0
+    return map(",".join, _pieces(items, len))
+
+
+def among(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[tuple[str, int]]:
+    """Conditions that hold for these rows, in pieces of about a size, each with its number of rows.
+
+    A single row is compared column by column: for `(a,b) IN ((1,2))` MariaDB finds no index where
+    it changes rows, and so reads all of them and waits for each that another has locked (10.11;
+    two rows and more, and SELECT, go by the index).
+    """
+    for piece in _pieces(rows, lambda row: sum(map(len, row))):
+        if len(piece) == 1:
+            named = zip(columns, piece[0], strict=True)
+            yield " AND ".join(f"{name}={value}" for name, value in named), 1
+        else:
+            some = ",".join(f"({','.join(row)})" for row in piece)
+            yield f"({','.join(columns)}) IN ({some})", len(piece)
+
+
+def _pieces(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    piece: list[T] = []
+    characters = 0
     for item in items:
-        if piece and size + len(item) > MOST_CHARACTERS:
-            yield ",".join(piece)
-            piece, size = [], 0
+        more = size(item)
+        if piece and characters + more > MOST_CHARACTERS:
+            yield piece
+            piece, characters = [], 0
         piece.append(item)
-        size += len(item) + 1
+        characters += more + 1
     if piece:
-        yield ",".join(piece)
+        yield piece

@@ -7,6 +7,11 @@ from statekeep.sql.names import derived
 
 from statekeep_mysql.config import MAX_IDENTIFIER, MysqlConfig
 
+VALUE = ("`key`",)
+MESSAGE = ("queue", "id")
+MEMBER = ("`key`", "member")
+"""The columns of each primary key, in its order."""
+
 
 def quote(name: str) -> str:
     """An identifier as SQL writes it, whatever characters it has."""

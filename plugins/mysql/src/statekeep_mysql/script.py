@@ -29,8 +29,8 @@ from statekeep.sql.batch import (
     Message,
 )
 
-from statekeep_mysql.literals import LIVE, NOW, data, later, lists, text
-from statekeep_mysql.names import Names
+from statekeep_mysql.literals import LIVE, NOW, among, data, later, lists, text
+from statekeep_mysql.names import MEMBER, MESSAGE, VALUE, Names
 
 NEVER = MAX_MICROS + 1
 """When a row that was inserted only to be locked can be claimed."""
@@ -91,17 +91,17 @@ class Script:
         locking = " FOR UPDATE"
         if any(message.token is None for _, _, message in named):
             locking = ""
-            empty = (f"({_name(name)},0,{NEVER},-1,'','')" for _, name, _ in named)
+            empty = (f"({','.join(_name(name))},0,{NEVER},-1,'','')" for _, name, _ in named)
             for some in lists(empty):
                 self.statements.append(
                     f"INSERT INTO {table} (queue,id,due,visible,attempt,token,payload) "  # noqa: S608
                     f"VALUES {some} ON DUPLICATE KEY UPDATE attempt=attempt"
                 )
-        for some in lists(f"({_name(name)})" for _, name, _ in named):
+        for these, _ in among(MESSAGE, (_name(name) for _, name, _ in named)):
             self.messages.append(len(self.statements))
             self.statements.append(
                 f"SELECT queue,id,attempt,token FROM {table} FORCE INDEX (PRIMARY) "  # noqa: S608
-                f"WHERE (queue,id) IN ({some}) ORDER BY queue,id{locking}"
+                f"WHERE {these} ORDER BY queue,id{locking}"
             )
 
     def guard(self, batch: Batch) -> None:
@@ -113,21 +113,21 @@ class Script:
                 f"EXISTS(SELECT 1 FROM {n.key_value_table} FORCE INDEX (PRIMARY) "  # noqa: S608
                 f"WHERE `key` IN ({some}) AND version>0 AND {LIVE})"
             )
-        present = (f"({text(row[2])},{row[3]})" for row in batch.values if row[3])
-        for some in lists(present):
+        present = ((text(row[2]), str(row[3])) for row in batch.values if row[3])
+        for these, count in among((*VALUE, "version"), present):
             self._stop_if(
                 f"(SELECT COUNT(*) FROM {n.key_value_table} FORCE INDEX (PRIMARY) "  # noqa: S608
-                f"WHERE (`key`,version) IN ({some}) AND {LIVE})<{_count(some)}"
+                f"WHERE {these} AND {LIVE})<{count}"
             )
         held = (
-            f"({_name(name)},{text(message.token)})"
+            (*_name(name), text(message.token))
             for _, name, message in batch.messages
             if message.token is not None
         )
-        for some in lists(held):
+        for these, count in among((*MESSAGE, "token"), held):
             self._stop_if(
                 f"(SELECT COUNT(*) FROM {n.deferred_table} FORCE INDEX (PRIMARY) "  # noqa: S608
-                f"WHERE (queue,id,token) IN ({some}) AND attempt>=0)<{_count(some)}"
+                f"WHERE {these} AND attempt>=0)<{count}"
             )
 
     def _stop_if(self, condition: str) -> None:
@@ -147,16 +147,16 @@ class Script:
         """
         rows = sorted((r for r in batch.values if r[0] not in bad), key=lambda row: row[2])
         named = sorted((m for m in batch.messages if m[0] not in bad), key=lambda each: each[1])
-        empty = [text(r[2]) for r in batch.values if r[0] in bad or r[1] not in (PUT, RESTORE)]
+        empty = [(text(r[2]),) for r in batch.values if r[0] in bad or r[1] not in (PUT, RESTORE)]
         self._restore([row for row in rows if row[1] == RESTORE])
         self._put([row for row in rows if row[1] == PUT])
-        self._delete([text(row[2]) for row in rows if row[1] == DELETE])
+        self._delete([(text(row[2]),) for row in rows if row[1] == DELETE])
         if self.values or stopped:
-            self._clear(self.names.key_value_table, "`key`", empty, " AND version=0")
+            self._clear(self.names.key_value_table, VALUE, empty, " AND version=0")
         self._write_messages(named)
         if bad:
-            names = (f"({_name(name)})" for number, name, _ in batch.messages if number in bad)
-            self._clear(self.names.deferred_table, "(queue,id)", names, " AND attempt=-1")
+            names = (_name(name) for number, name, _ in batch.messages if number in bad)
+            self._clear(self.names.deferred_table, MESSAGE, names, " AND attempt=-1")
         self._write_members(sorted((s for s in batch.sets if s[0] not in bad), key=lambda s: s[1:]))
 
     def _put(self, rows: Sequence[Row]) -> None:
@@ -208,10 +208,10 @@ class Script:
                 f"FORCE INDEX (PRIMARY) WHERE `key` IN ({some})"
             )
 
-    def _delete(self, keys: Sequence[str]) -> None:
-        for some in lists(keys):
-            self._raise_floor(f"`key` IN ({some})")
-        self._clear(self.names.key_value_table, "`key`", keys)
+    def _delete(self, keys: Sequence[tuple[str]]) -> None:
+        for these, _ in among(VALUE, keys):
+            self._raise_floor(these)
+        self._clear(self.names.key_value_table, VALUE, keys)
 
     def _raise_floor(self, condition: str) -> None:
         """Versions that go are never given out again, not even where the clock is set back."""
@@ -226,7 +226,7 @@ class Script:
     def _write_messages(self, named: Sequence[Named]) -> None:
         table = self.names.deferred_table
         new = (
-            f"({_name(name)},{_times(message)},{message.attempt},{text(message.holder)},"
+            f"({','.join(_name(name))},{_times(message)},{message.attempt},{text(message.holder)},"
             f"{data(message.payload or b'')})"
             for _, name, message in named
             if message.what in (WRITE, WRITE_LATER)
@@ -237,51 +237,55 @@ class Script:
                 "ON DUPLICATE KEY UPDATE due=VALUES(due),visible=VALUES(visible),"
                 "attempt=VALUES(attempt),token=VALUES(token),payload=VALUES(payload)"
             )
-        delayed: dict[tuple[int, int], list[str]] = {}
+        delayed: dict[tuple[int, int], list[tuple[str, str]]] = {}
         for _, name, message in named:
             if message.what in (RELEASE, EXTEND):
                 assert message.due is not None
-                delayed.setdefault((message.what, message.due), []).append(f"({_name(name)})")
+                delayed.setdefault((message.what, message.due), []).append(_name(name))
         for (what, delay), names in delayed.items():
             token = ",token=''" if what == RELEASE else ""
-            for some in lists(names):
+            for these, _ in among(MESSAGE, names):
                 self.statements.append(
                     f"UPDATE {table} FORCE INDEX (PRIMARY) SET visible={later(delay)}{token} "  # noqa: S608
-                    f"WHERE (queue,id) IN ({some})"
+                    f"WHERE {these}"
                 )
-        dropped = (f"({_name(name)})" for _, name, message in named if message.what == DROP)
-        self._clear(table, "(queue,id)", dropped)
+        dropped = (_name(name) for _, name, message in named if message.what == DROP)
+        self._clear(table, MESSAGE, dropped)
 
     def _write_members(self, rows: Sequence[Row]) -> None:
         table = self.names.key_set_table
         alone = len(rows) == 1 and not rows[0][3]
         # Inserting or locking each, also what goes, keeps a removal and an addition by others
         # apart: not a member of one and another of the other.
-        pairs = [] if alone else [f"({text(key)},{data(member)})" for _, key, member, _ in rows]
-        for some in lists(pairs):
+        named = [(text(key), data(member), stays) for _, key, member, stays in rows]
+        for some in lists(f"({key},{member})" for key, member, _ in named if not alone):
             self.statements.append(
                 f"INSERT INTO {table} (`key`,member) VALUES {some} "  # noqa: S608
                 "ON DUPLICATE KEY UPDATE member=member"
             )
-        gone = (f"({text(key)},{data(member)})" for _, key, member, stays in rows if not stays)
-        self._clear(table, "(`key`,member)", gone)
+        self._clear(table, MEMBER, ((key, member) for key, member, stays in named if not stays))
 
-    def _clear(self, table: str, columns: str, which: Iterable[str], condition: str = "") -> None:
+    def _clear(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        condition: str = "",
+    ) -> None:
         """Deletes rows.
 
         The order and the limit, which is never reached, make the server go by the key also where
         it would rather read a small table as a whole, and wait for rows that others hold.
         """
-        for some in lists(which):
-            most = some.count("(") or some.count(",") + 1
+        for these, count in among(columns, rows):
             self.statements.append(
-                f"DELETE FROM {table} WHERE {columns} IN ({some}){condition} "  # noqa: S608
-                f"ORDER BY {columns.strip('()')} LIMIT {most}"
+                f"DELETE FROM {table} WHERE {these}{condition} "  # noqa: S608
+                f"ORDER BY {','.join(columns)} LIMIT {count}"
             )
 
 
-def _name(name: tuple[str, str]) -> str:
-    return f"{text(name[0])},{text(name[1])}"
+def _name(name: tuple[str, str]) -> tuple[str, str]:
+    return text(name[0]), text(name[1])
 
 
 def _times(message: Message) -> str:
@@ -289,8 +293,3 @@ def _times(message: Message) -> str:
     if message.what == WRITE_LATER:
         return f"{later(message.due)},{later(message.due)}"
     return f"{message.due},{message.visible}"
-
-
-def _count(some: str) -> int:
-    """How many rows a list of them has; nothing in it but their own parentheses."""
-    return some.count("(")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from statekeep_mysql.literals import LIVE, NOW, data, later, lists, quoted, text
-from statekeep_mysql.names import Names
+from statekeep_mysql.literals import LIVE, NOW, among, data, later, lists, quoted, text
+from statekeep_mysql.names import MESSAGE, Names
 
 COLUMNS = "queue,id,due,payload,token,attempt,visible"
 
@@ -76,11 +76,11 @@ class Statements:
 
     def messages_many(self, names: Sequence[tuple[str, str]]) -> list[str]:
         """The rows of many messages."""
-        wanted = (f"({text(queue)},{text(id)})" for queue, id in names)
+        wanted = ((text(queue), text(id)) for queue, id in names)
         return [
             f"SELECT {COLUMNS} FROM {self.names.deferred_table} FORCE INDEX (PRIMARY) "  # noqa: S608
-            f"WHERE (queue,id) IN ({some})"
-            for some in lists(wanted)
+            f"WHERE {these}"
+            for these, _ in among(MESSAGE, wanted)
         ]
 
     def put(self, key: str, expected: int, value: bytes, ttl: int | None) -> str:
