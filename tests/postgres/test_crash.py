@@ -8,6 +8,7 @@ import time
 
 import pytest
 from statekeep import OutcomeUnknown, Unavailable
+from statekeep.pool import PoolOptions
 
 from tests.postgres.conftest import Open
 from tests.postgres.loads import Load, patiently
@@ -94,6 +95,7 @@ def test_a_server_that_is_gone(own: PostgresProcess, opened: Open) -> None:
     storage = opened(own, connection_timeout=2000)
     version = storage.values.put("key", b"before")
     own.kill()
+    time.sleep(5 * PoolOptions().check_after)  # used less long ago, a connection is not checked
     for _ in range(2):
         with pytest.raises(Unavailable) as caught:
             storage.values.put("key", b"never", expected=version)
