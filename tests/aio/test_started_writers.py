@@ -234,7 +234,7 @@ def test_replicas_that_are_waited_for(redis_server: RedisProcess) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("name", ["redis", "postgres"])
+@pytest.mark.parametrize("name", ["redis", "postgres", "mysql"])
 def test_cancellations_at_random(server: Callable[[str], Config], name: str) -> None:
     """What was acknowledged is there, what was not sent is not, and nobody else is disturbed."""
     chance = random.Random(11)

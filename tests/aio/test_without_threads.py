@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL under an event loop: what needs no thread, and what a thread still does."""
+"""Network backends under an event loop: what needs no thread, and what a thread still does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Deaf(asyncio.SelectorEventLoop):
         raise NotImplementedError
 
 
-@pytest.fixture(params=["redis", "postgres"])
+@pytest.fixture(params=["redis", "postgres", "mysql"])
 def config(request: pytest.FixtureRequest, server: Callable[[str], Config]) -> Config:
     return server(request.param)
 
@@ -185,11 +185,10 @@ def test_a_forked_child_goes_on(config: Config) -> None:
 
 def test_one_connection_for_everything(server: Callable[[str], Config]) -> None:
     """What finds no idle connection waits for one in a thread; nothing is lost or stuck."""
-    for config in (server("redis"), server("postgres")):
-        if "redis" in config:
-            config["redis"]["pool_config"] = {"max_total": 1}
-        else:
-            config["postgres"]["maximum_pool_size"] = 1
+    for name in ("redis", "postgres", "mysql"):
+        config = server(name)
+        only = {"pool_config": {"max_total": 1}} if name == "redis" else {"maximum_pool_size": 1}
+        config[name] |= only
 
         async def scenario(storage: AsyncStorage) -> None:
             async def add(number: int) -> None:

@@ -15,7 +15,7 @@ from statekeep import Storage
 
 from tests.mysql.opening import APP
 from tests.servers import certificates
-from tests.servers.mysql import MysqlProcess, own
+from tests.servers.mysql import FAST, MysqlProcess, own
 
 Open = Callable[..., Storage]
 
@@ -35,6 +35,17 @@ def pem() -> Iterator[certificates.Certificates]:
         own(found.key)
         found.key.parent.chmod(0o755)
         yield found
+
+
+@pytest.fixture(scope="session")
+def secure(pem: certificates.Certificates) -> Iterator[MysqlProcess]:
+    """A server that takes nobody in without TLS over the network."""
+    options = {
+        **FAST, "ssl_ca": str(pem.ca), "ssl_cert": str(pem.cert), "ssl_key": str(pem.key),
+        "require_secure_transport": "ON",
+    }  # fmt: skip
+    with MysqlProcess(options) as process:
+        yield process
 
 
 @pytest.fixture

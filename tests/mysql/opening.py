@@ -61,7 +61,7 @@ def open_clocked(options: dict[str, Any], clock: Callable[[], int]) -> MysqlBack
             for packet in packets(statements):
                 seconds, micros = divmod(clock(), 1_000_000)
                 # The server keeps a double and cuts it: a little more hits the microsecond.
-                connection._socket.sendall(query(f"SET timestamp={seconds}.{micros:06}3"))
+                connection.socket.sendall(query(f"SET timestamp={seconds}.{micros:06}3"))
                 connection._receive([])
                 yield packet
 

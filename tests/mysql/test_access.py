@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,9 @@ from statekeep.layers.base import innermost
 from tests.mysql.conftest import Open
 from tests.mysql.opening import APP
 from tests.servers.certificates import Certificates
-from tests.servers.mysql import FAST, PASSWORD, MysqlProcess
+from tests.servers.mysql import PASSWORD, MysqlProcess
 from tests.servers.ports import free_ports
 from tests.servers.proxy import Proxy
-
-
-@pytest.fixture(scope="module")
-def secure(pem: Certificates) -> Iterator[MysqlProcess]:
-    """A server that takes nobody in without TLS over the network."""
-    options = {
-        **FAST, "ssl_ca": str(pem.ca), "ssl_cert": str(pem.cert), "ssl_key": str(pem.key),
-        "require_secure_transport": "ON",
-    }  # fmt: skip
-    with MysqlProcess(options) as process:
-        yield process
 
 
 def raw(storage: statekeep.Storage) -> Any:

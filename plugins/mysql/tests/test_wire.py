@@ -105,7 +105,7 @@ def test_an_answer_in_the_smallest_pieces() -> None:
         connection = Connection(Core(), "there", "app", 5.0)
         connection.timeout(5.0)
         results: list[Any] = []
-        connection._socket.sendall(wire.query("SELECT 1"))
+        connection.socket.sendall(wire.query("SELECT 1"))
         with pytest.raises(ServerRefused, match="deadlock") as caught:
             connection._receive(results)
         assert caught.value.code == 1213

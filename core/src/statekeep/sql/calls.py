@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from statekeep.errors import ConfigError, Unavailable
+from statekeep.errors import (
+    AccessDenied,
+    ConfigError,
+    OutcomeUnknown,
+    StorageError,
+    Unavailable,
+)
 from statekeep.pending import Pending, Steps, begun
 from statekeep.pool import Pool, Pooled
 
@@ -29,6 +35,13 @@ T = TypeVar("T")
 
 class Contended(Unavailable):
     """Given up in favour of another transaction; nothing was applied, trying again may do."""
+
+
+def concerns_all(error: StorageError) -> bool:
+    """Whether it is the same for all transactions that were sent together, now and in a moment."""
+    if isinstance(error, Contended):
+        return False
+    return isinstance(error, OutcomeUnknown | Unavailable | AccessDenied)
 
 
 class Calls(Generic[C]):

@@ -1,13 +1,18 @@
-"""`Backend.commit` batch by batch, and what becomes of the rest when one fails."""
+"""`Backend.commit` batch by batch, and what becomes of the rest when one fails; and begun only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeAlias
 
 from statekeep.errors import InvalidArgument, StorageError, Unavailable
 from statekeep.model import Failed, Outcome, Transaction
+from statekeep.pending import CallAgain, Steps
 from statekeep.sql.batch import Batch, batches
+
+Answers: TypeAlias = list[Outcome | None]
+"""Of a `Backend.start_commit`."""
 
 
 def commit(
@@ -46,3 +51,20 @@ def commit(
             }
             break
     return [outcomes[number] for number in range(len(transactions))]
+
+
+def begun(count: int, fill: Callable[[dict[int, Outcome]], Steps[None]]) -> Steps[Answers]:
+    """The steps of a `Backend.start_commit`.
+
+    Args:
+        count: how many transactions there are.
+        fill: steps that add outcomes by number until something is in the way; what that is does
+            not matter where there is any outcome: the others are committed again.
+    """
+    done: dict[int, Outcome] = {}
+    try:
+        yield from fill(done)
+    except (CallAgain, StorageError):
+        if not done:
+            raise
+    return [done.get(number) for number in range(count)]

@@ -27,6 +27,7 @@ from statekeep.model import (
     RecordKind,
     Transaction,
 )
+from statekeep.pending import Pending, Steps
 from statekeep.sql.rows import entry
 from statekeep.usage import Usage
 
@@ -35,6 +36,7 @@ from statekeep_mysql.config import MysqlConfig
 from statekeep_mysql.database import Database
 from statekeep_mysql.driver import Connection
 from statekeep_mysql.names import Names
+from statekeep_mysql.reading import Rows
 from statekeep_mysql.statements import Statements
 
 CAPABILITIES = Capabilities(durable=True, shared=True, max_value_bytes=LARGE_VALUE_BYTES)
@@ -68,13 +70,22 @@ class MysqlBackend(Backend):
         """See `Backend.get_many`."""
         if len(keys) == 1:
             (key,) = keys
-            rows = self._database.query(self._statements.get(key))
-            return {key: entry(key, *rows[0])} if rows else {}
-        found: dict[str, Entry] = {}
-        for name, *row in self._database.rows(self._statements.get_many(keys)):
-            key = name.decode()
-            found[key] = entry(key, *row)
-        return found
+            return _entry(key, self._database.query(self._statements.get(key)))
+        return _entries(self._database.rows(self._statements.get_many(keys)))
+
+    def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
+        """See `Backend.start_get_many`."""
+        statements = self._statements
+        alone = keys[0] if len(keys) == 1 else None
+        asked = statements.get_many(keys) if alone is None else [statements.get(alone)]
+        if len(asked) != 1:  # none, or several that must see one instant
+            return None
+
+        def steps(connection: Connection) -> Steps[dict[str, Entry]]:
+            (result,) = yield connection.begin(asked)
+            return _entries(result.rows) if alone is None else _entry(alone, result.rows)
+
+        return self._database.start(steps)
 
     def members_many(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]]:
         """See `Backend.members_many`."""
@@ -124,6 +135,12 @@ class MysqlBackend(Backend):
     def commit(self, transactions: Sequence[Transaction]) -> list[Outcome]:
         """See `Backend.commit`."""
         return writes.commit(self._database, self._statements, transactions)
+
+    def start_commit(
+        self, transactions: Sequence[Transaction]
+    ) -> Pending[list[Outcome | None]] | None:
+        """See `Backend.start_commit`."""
+        return writes.start(self._database, self._statements, transactions)
 
     def missing(self) -> Sequence[str]:
         """See `Backend.missing`."""
@@ -181,6 +198,18 @@ class MysqlBackend(Backend):
     def close(self) -> None:
         """See `Backend.close`."""
         self._database.close()
+
+
+def _entry(key: str, rows: Rows) -> dict[str, Entry]:
+    return {key: entry(key, *rows[0])} if rows else {}
+
+
+def _entries(rows: Rows) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for name, *row in rows:
+        key = name.decode()
+        found[key] = entry(key, *row)
+    return found
 
 
 def _since(message: DeferredMessage) -> int:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from statekeep.backend import LARGE_VALUE_BYTES
+from statekeep.pending import Pending, Steps
 from statekeep.pool import Connector, Pool, PoolOptions
 from statekeep.sql.calls import Calls
 
 from statekeep_mysql.config import MysqlConfig
 from statekeep_mysql.dialect import settings
 from statekeep_mysql.dialer import Dialer
-from statekeep_mysql.driver import Connection, Result, Rows
+from statekeep_mysql.driver import Connection
+from statekeep_mysql.reading import Result, Rows
 from statekeep_mysql.statements import SNAPSHOT
+from statekeep_mysql.talking import Talk, waited_for
 
 PACKET_OVERHEAD = 2**16
 """Room in a packet for everything but a value: its key, and the statements around it."""
+
+T = TypeVar("T")
 
 
 class Database(Calls[Connection]):
@@ -69,6 +75,14 @@ class Database(Calls[Connection]):
             return self.query(statements[0])
         results = self.read((*SNAPSHOT, *statements, "COMMIT"))
         return [row for result in results for row in result.rows]
+
+    def write(self, talk: Callable[[], Talk[T]]) -> T:
+        """The answer to requests of which one changes something."""
+        return self.writing(lambda connection: waited_for(connection, talk()))
+
+    def start(self, steps: Callable[[Connection], Steps[T]]) -> Pending[T] | None:
+        """A call whose results are received later; see `Backend.start_get_many`."""
+        return self.starting(Connection.ready, steps)
 
     @contextmanager
     def patient(self) -> Iterator[Connection]:

@@ -16,9 +16,10 @@ from statekeep.sql.hosts import Hosts
 
 from statekeep_mysql import dialect
 from statekeep_mysql.config import MysqlConfig
-from statekeep_mysql.driver import Connection, Result
+from statekeep_mysql.driver import Connection
 from statekeep_mysql.failures import ServerRefused, translate
 from statekeep_mysql.names import quote
+from statekeep_mysql.reading import Result
 
 GRACE = 5.0
 """Seconds that the answer may take beyond the server's own limit for a statement."""

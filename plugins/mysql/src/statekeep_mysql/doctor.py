@@ -13,9 +13,10 @@ from statekeep.findings import Finding
 from statekeep_mysql import creation, dialect, rights, settings
 from statekeep_mysql.config import MysqlConfig
 from statekeep_mysql.database import Database
-from statekeep_mysql.driver import Connection, Rows
+from statekeep_mysql.driver import Connection
 from statekeep_mysql.literals import NOW, data, quoted
 from statekeep_mysql.names import quote
+from statekeep_mysql.reading import Rows
 from statekeep_mysql.statements import Statements
 
 CHECKS = {

@@ -13,12 +13,15 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attrs import frozen
 from statekeep.errors import StorageError
-from statekeep.sql.stream import fill
+from statekeep.pending import CallAgain
+from statekeep.sockets import Silence, hand_over, room_for
+from statekeep.sql.calls import concerns_all
+from statekeep.sql.stream import Streaming, fill
 
 from statekeep_mysql import wire
 from statekeep_mysql.failures import (
+    DEADLOCK,
     ROLLED_BACK,
     UNSURE,
     USELESS,
@@ -26,29 +29,18 @@ from statekeep_mysql.failures import (
     lost,
     translate,
 )
+from statekeep_mysql.reading import HEAD, Reading, Result
 
 PING_AFTER = 0.5
 """Seconds of idleness after which a connection is asked, and not only looked at (HikariCP's)."""
 
 PING_TIMEOUT = 2.0
 
+GARBLED = (IndexError, KeyError, ValueError)
+"""What comes of bytes that are no answer."""
+
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A peer that vanished without a word is noticed after a minute, also in the middle of a wait."""
-
-Rows = Sequence[tuple[Any, ...]]
-
-
-@frozen(slots=True)
-class Result:
-    """The answer to one statement.
-
-    Attributes:
-        rows: of a query.
-        count: how many rows a statement found: also those that it left as they were (FOUND_ROWS).
-    """
-
-    rows: Rows
-    count: int
 
 
 class Stopped(Exception):
@@ -74,6 +66,8 @@ class Connection:
         packet_limit: where statements are cut into packets: a little less, as names may hold
             characters of several bytes.
         greeting: the server's version, as it says itself.
+        socket: what it speaks through.
+        unread: what came behind the last answer.
         one_by_one: send each statement in a packet of its own. A Galera node that gives up a
             transaction for another node's between two statements of one packet says nothing of
             it, and runs those that follow as if there had been no BEGIN: seen on MariaDB 10.11,
@@ -87,14 +81,14 @@ class Connection:
         self.greeting: str = core.server_version
         self._user = user
         self._read_timeout = read_timeout
-        self._buffer = b""
+        self.unread = b""
         # The socket is ours from here on; nothing is left in PyMySQL's reader after an answer.
-        self._socket: socket.socket = core._sock
+        self.socket: socket.socket = core._sock
         core._rfile.close()
         core._rfile = core._sock = None
         self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN | select.POLLHUP | select.POLLERR)
-        self._tune(self._socket)
+        self._poll.register(self.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
+        self._tune(self.socket)
 
     def run(
         self,
@@ -127,14 +121,14 @@ class Connection:
         try:
             for packet, last in self._packets(statements):  # noqa: B007  # used where it fails
                 sent = False
-                self._socket.sendall(wire.query(packet))
+                self.socket.sendall(wire.query(packet))
                 sent = True
                 self._receive(results)
         except ServerRefused as error:
             if error.code == guard:
                 raise Stopped(results) from error
             raise self._refused(error, statements, len(results), writes, resume) from error
-        except (OSError, EOFError, IndexError, KeyError, ValueError) as error:
+        except (OSError, EOFError, *GARBLED) as error:
             # Where its last bytes never left, nothing can have been committed.
             raise lost(self.where, error, unknown=writes and last and sent) from error
         self.broken = False
@@ -162,66 +156,33 @@ class Connection:
 
     def _receive(self, results: list[Result]) -> None:
         """Reads the answers to all statements of a packet."""
-        more = True
-        while more:
-            data = self._message()
-            kind = data[0]
-            if kind == wire.OK:
-                count, more = wire.ok(data)
-                results.append(Result((), count))
-            elif kind == wire.ERROR:
-                raise ServerRefused(*wire.error(data))
-            elif kind == wire.LOCAL_FILE:
-                raise ValueError("the server asked for a file of this machine")
-            else:
-                columns, _ = wire.length(data, 0)
-                decoders = [wire.decoder(self._message()) for _ in range(columns)]
-                self._message()  # the end of the columns
-                rows, more = self._rows(decoders)
-                results.append(Result(rows, len(rows)))
+        reading = Reading(results)
+        needed, rest = HEAD, self.unread
+        while needed:
+            needed, rest = reading.take(fill(self.socket, rest, needed))
+        self.unread = rest
+        if reading.refusal is not None:
+            raise reading.refusal
 
-    def _rows(self, decoders: Sequence[wire.Decoder | None]) -> tuple[Rows, bool]:
-        """The rows of a query, and whether more answers follow."""
-        rows: list[tuple[Any, ...]] = []
-        data, position = self._buffer, 0
-        row, from_bytes = wire.row, int.from_bytes
-        while True:
-            if len(data) - position < 5:
-                data, position = fill(self._socket, data[position:], 5), 0
-            size = from_bytes(data[position : position + 3], "little")
-            start = position + 4
-            position = start + size
-            if position > len(data) or size == wire.MOST:
-                self._buffer = data[start - 4 :]
-                message = self._message()
-                data, position = self._buffer, 0
-                start, size = 0, len(message)
-            else:
-                message = data
-            kind = message[start]
-            if kind == wire.EOF and size < 9:
-                self._buffer = data[position:]
-                return rows, wire.more_results(message[start : start + size])
-            if kind == wire.ERROR:
-                self._buffer = data[position:]
-                raise ServerRefused(*wire.error(message[start : start + size]))
-            rows.append(row(message, start, decoders))
+    def begin(
+        self, statements: Sequence[str], *, writes: bool = False, guard: int | None = None
+    ) -> Answer:
+        """Sends what `run` would, and does not wait for the results.
 
-    def _message(self) -> bytes:
-        """The next message, which may be in several packets."""
-        parts: list[bytes] = []
-        while True:
-            data = self._buffer
-            if len(data) < 4:
-                data = fill(self._socket, data, 4)
-            size = int.from_bytes(data[:3], "little")
-            if len(data) < size + 4:
-                data = fill(self._socket, data, size + 4)
-            self._buffer = data[size + 4 :]
-            part = data[4 : size + 4]
-            if size < wire.MOST:
-                return b"".join((*parts, part)) if parts else part
-            parts.append(part)
+        Raises:
+            CallAgain: it could not be sent whole, so nothing is applied.
+        """
+        packets = list(self._packets(statements))
+        request = wire.query(packets[0][0]) if len(packets) == 1 else b""
+        if not request or not room_for(self.socket, len(request)):
+            raise CallAgain("too much for the network")
+        answer = Answer(self, len(statements), writes, guard)
+        self.broken = True
+        try:
+            hand_over(self.socket, request)
+        except OSError as error:
+            raise CallAgain(str(error)) from error
+        return answer
 
     def _refused(
         self,
@@ -231,30 +192,59 @@ class Connection:
         writes: bool,
         resumed: bool,
     ) -> StorageError:
-        if resumed or len(statements) > 1:
-            if error.code not in USELESS:
-                self._roll_back()
-            committing = done == len(statements) - 1
-            unknown = writes and committing and error.code not in ROLLED_BACK
-        else:
+        many = resumed or len(statements) > 1
+        if not many:
             self.broken = error.code in USELESS
-            unknown = writes and error.code in UNSURE
-        if unknown:
+        elif error.code not in USELESS:
+            self._roll_back()
+        return self.verdict(error, writes, many, done == len(statements) - 1)
+
+    def verdict(
+        self, error: ServerRefused, writes: bool, many: bool, committing: bool
+    ) -> StorageError:
+        """What to raise for a refusal.
+
+        Args:
+            error: the refusal.
+            writes: whether something would have been written.
+            many: whether it was in a transaction.
+            committing: whether it was the transaction's last statement.
+        """
+        unknown = error.code in UNSURE
+        if many:
+            unknown = committing and error.code not in ROLLED_BACK
+        if unknown and writes:
             return lost(self.where, error, unknown=True)
         return translate(error, self.where, self._user)
+
+    def ended(self, answer: Answer) -> None:
+        """The answer to `begin` was read to its end."""
+        self.unread = answer.rest
+        self.socket.settimeout(answer.patience)
 
     def _roll_back(self) -> None:
         """Some errors undo a transaction, some only their statement."""
         try:
-            self._socket.sendall(wire.query("ROLLBACK"))
+            self.socket.sendall(wire.query("ROLLBACK"))
             self._receive([])
             self.broken = False
         except (OSError, EOFError, ServerRefused):
             pass
 
+    def ready(self, idle: float) -> bool:
+        """Whether the connection can be used, told without asking the server.
+
+        Args:
+            idle: for how many seconds it was not.
+        """
+        return idle < PING_AFTER and self._open()
+
+    def _open(self) -> bool:  # the server says nothing unasked but its goodbye
+        return not self.broken and not self._poll.poll(0)
+
     def alive(self, idle: float) -> bool:
-        """Whether the connection can be used, after so many seconds in which it was not."""
-        if self.broken or self._poll.poll(0):  # the server says nothing unasked but its goodbye
+        """The same; after some idleness the server is asked."""
+        if not self._open():
             return False
         if idle < PING_AFTER:
             return True
@@ -268,7 +258,7 @@ class Connection:
 
     def timeout(self, seconds: float | None) -> None:
         """How long an answer may take from now on."""
-        self._socket.settimeout(seconds)
+        self.socket.settimeout(seconds)
 
     def patient(self, is_patient: bool) -> None:
         """Whether to wait for an answer as long as it takes."""
@@ -278,19 +268,19 @@ class Connection:
         """Says goodbye where that is possible, without waiting."""
         try:
             if not self.broken:
-                self._socket.settimeout(0)
-                self._socket.send(wire.QUIT)
+                self.socket.settimeout(0)
+                self.socket.send(wire.QUIT)
         except (OSError, ValueError):
             pass
         finally:
             self.broken = True
-            self._socket.close()
+            self.socket.close()
 
     def abandon(self) -> None:
         """In a forked child: closes the child's copy, and says nothing to the server."""
         self.broken = True
         # Not unwrapped: over TLS too, close() sends nothing.
-        self._socket.close()
+        self.socket.close()
 
     @staticmethod
     def _tune(sock: socket.socket) -> None:
@@ -299,3 +289,53 @@ class Connection:
         for name, value in KEEPALIVE:
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class Answer(Streaming):
+    """The results of a packet of statements, from what the network brings bit by bit.
+
+    Args:
+        connection: that they come over.
+        count: how many statements there are.
+        writes: whether a lost answer leaves open what happened.
+        guard: the error by which a statement says that a condition does not hold.
+    """
+
+    def __init__(self, connection: Connection, count: int, writes: bool, guard: int | None) -> None:
+        self._reading = Reading([])
+        super().__init__(connection.socket, self._reading, HEAD, connection.unread)
+        self._connection = connection
+        self._count = count
+        self._writes = writes
+        self._guard = guard
+
+    def received(self) -> list[Result] | Stopped | None:
+        """See `Pending.receive`; `Stopped` by a guard, and the transaction is open then."""
+        connection, writes = self._connection, self._writes
+        try:
+            if not self.hear():
+                return None
+        except Silence:
+            raise lost(connection.where, TimeoutError("timed out"), unknown=writes) from None
+        except (OSError, EOFError, *GARBLED) as error:
+            if not writes:
+                raise CallAgain(str(error)) from error
+            raise lost(connection.where, error, unknown=True) from error
+        connection.ended(self)
+        refusal = self._reading.refusal
+        if refusal is None:
+            connection.broken = False
+            return self._reading.results
+        if refusal.code == self._guard:
+            return Stopped(self._reading.results)
+        raise self._refused(refusal) from refusal
+
+    def _refused(self, error: ServerRefused) -> StorageError | CallAgain:
+        """What to raise; a transaction that is open yet ends with its connection."""
+        connection, many = self._connection, self._count > 1
+        connection.broken = error.code != DEADLOCK if many else error.code in USELESS
+        committing = len(self._reading.results) == self._count - 1
+        refused = connection.verdict(error, self._writes, many, committing)
+        if self._writes and not concerns_all(refused):
+            return CallAgain(str(refused))
+        return refused

@@ -26,6 +26,9 @@ USELESS = frozenset({1047, 1053, 1152, 1158, 1159, 1160, 1161, 1290, 1836, 1927,
 """After these the connection is not used again: it is closed, or leads to a node that does not
 take writes."""
 
+DEADLOCK = 1213
+"""The server has rolled back the transaction by itself."""
+
 ROLLED_BACK = frozenset({1020, 1205, 1213, 1290, 1836, 3100, 3101})
 """What a COMMIT says that certainly did nothing. Any other error of it leaves open what happened:
 1180 may come after the log was written."""

@@ -16,9 +16,9 @@ from statekeep.usage import Usage
 from statekeep_mysql import creation
 from statekeep_mysql.config import InfiniticMysqlConfig
 from statekeep_mysql.database import Database
-from statekeep_mysql.driver import Rows
 from statekeep_mysql.literals import data, lists, quoted, text
 from statekeep_mysql.names import quote
+from statekeep_mysql.reading import Rows
 from statekeep_mysql.scans import PAGE_BYTES, RECORDS, cut
 
 CAPABILITIES = Capabilities(

@@ -9,9 +9,9 @@ from statekeep.model import KeySetRecord, KeyValueRecord, Page, Record, RecordKi
 from statekeep.sql.rows import entry, message
 
 from statekeep_mysql.database import Database
-from statekeep_mysql.driver import Rows
 from statekeep_mysql.literals import LIVE, text
 from statekeep_mysql.names import Names
+from statekeep_mysql.reading import Rows
 from statekeep_mysql.statements import COLUMNS
 
 PAGE_BYTES = 4 * 2**20

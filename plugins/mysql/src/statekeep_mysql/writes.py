@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from attrs import frozen
 from statekeep.clock import duration_micros
-from statekeep.errors import InvalidArgument
-from statekeep.model import Committed, Outcome, Put, Transaction
+from statekeep.errors import InvalidArgument, OutcomeUnknown
+from statekeep.model import Committed, Failed, Outcome, Put, Transaction
+from statekeep.pending import CallAgain, Pending, Steps
 from statekeep.sql import commit as by_batches
 from statekeep.sql.batch import (
     CANCELLED,
@@ -17,52 +20,112 @@ from statekeep.sql.batch import (
     LOST,
     WRITTEN,
     Batch,
+    batches,
 )
 
 from statekeep_mysql.database import Database
-from statekeep_mysql.driver import Connection, Result, Stopped
+from statekeep_mysql.driver import Connection, Stopped
 from statekeep_mysql.failures import GUARD
 from statekeep_mysql.names import Names
+from statekeep_mysql.reading import Result
 from statekeep_mysql.script import Script
 from statekeep_mysql.statements import Statements
+from statekeep_mysql.talking import Request, Talk, begun
 
 BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
+
+Reports: TypeAlias = list[tuple[int, int, int]]
+"""`(what, item, result)` each, of what there is to say: as `Batch.outcomes` takes them."""
 
 
 def commit(
     database: Database, statements: Statements, transactions: Sequence[Transaction]
 ) -> list[Outcome]:
     """See `Backend.commit`."""
+    put = _simple(transactions)
+    if put is not None:
+        _check_size(database, len(put.value))
+        outcome = database.write(partial(_put, statements, put))
+        if outcome is not None:
+            return [outcome]
+
+    def apply(batch: Batch) -> dict[int, Outcome]:
+        sent = _sent(database, batch)
+        rows = database.write(partial(_transact, statements.names, batch)) if sent else []
+        return batch.outcomes(rows)
+
+    return by_batches.commit(transactions, apply)
+
+
+def start(
+    database: Database, statements: Statements, transactions: Sequence[Transaction]
+) -> Pending[by_batches.Answers] | None:
+    """See `Backend.start_commit`."""
+
+    def steps(connection: Connection) -> Steps[by_batches.Answers]:
+        begun = partial(_begun, database, statements, transactions, connection)
+        return by_batches.begun(len(transactions), begun)
+
+    return database.start(steps) if transactions else None
+
+
+def _begun(
+    database: Database,
+    statements: Statements,
+    transactions: Sequence[Transaction],
+    connection: Connection,
+    done: dict[int, Outcome],
+) -> Steps[None]:
+    """Adds outcomes, as `commit` makes them, until something is in the way."""
+    put = _simple(transactions)
+    if put is not None:
+        _check_size(database, len(put.value))
+        outcome = yield from begun(connection, _put(statements, put))
+        if outcome is not None:
+            done[0] = outcome
+            return
+    for batch in batches(transactions):
+        reports: Reports = []
+        try:
+            if _sent(database, batch):
+                reports = yield from begun(connection, _transact(statements.names, batch))
+        except InvalidArgument as error:
+            raise CallAgain(str(error)) from error  # one of them is at fault
+        except OutcomeUnknown as error:
+            done |= {number: Failed(error) for number in batch.numbers}
+            return
+        done |= batch.outcomes(reports)
+
+
+def _simple(transactions: Sequence[Transaction]) -> Put | None:
+    """A conditional put of what is there, if that is all there is to do."""
     if len(transactions) == 1:
         operations = transactions[0].operations
-        if len(operations) == 1 and isinstance(operations[0], Put) and operations[0].expected:
-            outcome = _put(database, statements, operations[0])
-            if outcome is not None:
-                return [outcome]
-    return by_batches.commit(transactions, lambda batch: _apply(database, statements.names, batch))
+        put = operations[0] if len(operations) == 1 else None
+        if isinstance(put, Put) and put.expected:
+            return put
+    return None
 
 
-def _put(database: Database, statements: Statements, put: Put) -> Outcome | None:
+def _put(statements: Statements, put: Put) -> Talk[Outcome | None]:
     """The outcome of a conditional put of what is there; None where the condition failed.
 
     Why it failed is then found out, and may have changed, by the general way.
     """
     assert put.expected
-    _check_size(database, len(put.value))
     ttl = None if put.ttl is None else duration_micros(put.ttl)
     statement = statements.put(put.key, put.expected, put.value, ttl)
-    (result,) = database.writing(lambda connection: connection.run((statement,), writes=True))
+    (result,) = yield Request((statement,), writes=True)
     return Committed({put.key: put.expected + 1}) if result.count else None
 
 
-def _apply(database: Database, names: Names, batch: Batch) -> dict[int, Outcome]:
-    if not (batch.values or batch.messages or batch.sets):
-        return {number: Committed({}) for number in batch.numbers}
+def _sent(database: Database, batch: Batch) -> bool:
+    """Whether there is something to be sent; raises where it is too much."""
     for row in batch.values:
         _check_size(database, len(row[4] or b""))
     for _, _, message in batch.messages:
         _check_size(database, len(message.payload or b""))
-    return batch.outcomes(database.writing(lambda connection: _transact(connection, names, batch)))
+    return bool(batch.values or batch.messages or batch.sets)
 
 
 def _check_size(database: Database, size: int) -> None:
@@ -74,8 +137,8 @@ def _check_size(database: Database, size: int) -> None:
         )
 
 
-def _transact(connection: Connection, names: Names, batch: Batch) -> list[tuple[int, int, int]]:
-    """Applies a batch; `(what, item, result)` of what there is to say, as `Batch.outcomes` takes.
+def _transact(names: Names, batch: Batch) -> Talk[Reports]:
+    """Applies a batch.
 
     Usually in one round trip. Where a condition does not hold it takes a second one, in which the
     transactions without a conflict are written.
@@ -85,27 +148,25 @@ def _transact(connection: Connection, names: Names, batch: Batch) -> list[tuple[
     script.guard(batch)
     script.write(batch)
     if len(script.statements) == 2:  # one statement is a transaction of its own
-        connection.run(script.statements[1:], writes=True)
+        yield Request(script.statements[1:], writes=True)
         return []
     script.statements.append(COMMIT)
     try:
-        results = connection.run(script.statements, writes=True, guard=GUARD)
+        results = yield Request(script.statements, writes=True, guard=GUARD)
     except Stopped as stopped:
-        return _without_conflicts(connection, script, stopped.results, batch)
-    found = _Found.of(batch, script, results)
-    return [*found.reports(frozenset()), *_written(batch, script, results)]
+        return (yield from _without_conflicts(script, stopped.results, batch))
+    reports = _Found.of(batch, script, results).reports(frozenset())
+    return [*reports, *_written(batch, script, results)]
 
 
-def _without_conflicts(
-    connection: Connection, script: Script, results: Sequence[Result], batch: Batch
-) -> list[tuple[int, int, int]]:
+def _without_conflicts(script: Script, results: Sequence[Result], batch: Batch) -> Talk[Reports]:
     found = _Found.of(batch, script, results)
     bad = found.bad()
     rest = Script(script.names)
     if not bad.issuperset(batch.numbers):
         rest.write(batch, bad, stopped=True)
     rest.statements.append(COMMIT if rest.statements else ROLLBACK)
-    written = connection.run(rest.statements, writes=len(rest.statements) > 1, resume=True)
+    written = yield Request(rest.statements, writes=len(rest.statements) > 1, resume=True)
     return [*found.reports(bad), *_written(batch, rest, written)]
 
 

@@ -17,10 +17,11 @@ import pg8000.core
 import pg8000.exceptions
 from statekeep.errors import AccessDenied, ConfigError, StorageError, Unavailable
 from statekeep.pending import CallAgain
-from statekeep.sockets import Listening, Silence, hand_over, room_for
+from statekeep.sockets import Silence, hand_over, room_for
 from statekeep.sql import secrets
+from statekeep.sql.calls import concerns_all
 from statekeep.sql.hosts import Hosts
-from statekeep.sql.stream import fill
+from statekeep.sql.stream import Streaming, fill
 
 from statekeep_postgres import wire
 from statekeep_postgres.address import Address, addresses
@@ -31,7 +32,6 @@ from statekeep_postgres.failures import (
     USELESS,
     WARNING,
     ServerRefused,
-    concerns_all,
     half_committed,
     lost,
     translate,
@@ -235,12 +235,11 @@ class Connection:
         return reading.result()
 
 
-class Answer(Listening):
+class Answer(Streaming):
     """The rows of a statement, from what the network brings bit by bit.
 
     Attributes:
         rows: None as long as some are missing.
-        patience: seconds for each part of them, None for any number.
         prepares: the statement, and the name it has once it is answered.
     """
 
@@ -250,12 +249,11 @@ class Answer(Listening):
         reading: Reading,
         prepares: tuple[wire.Statement, bytes | None],
     ) -> None:
-        super().__init__(connection.socket, connection.socket.gettimeout())
+        super().__init__(connection.socket, reading, 5, connection.unread)
         self.rows: Rows | None = None
         self.prepares = prepares
         self._connection = connection
         self._reading = reading
-        self._expect(5, connection.unread)
 
     def received(self) -> Rows | None:
         """See `Pending.receive`."""
@@ -263,6 +261,7 @@ class Answer(Listening):
         try:
             if not self.hear():
                 return None
+            self.rows = connection.read(self._reading, self.rest)
         except Silence:
             raise lost(connection.where, TimeoutError("timed out"), unknown=writes) from None
         except (OSError, EOFError) as error:
@@ -277,21 +276,6 @@ class Answer(Listening):
             raise refused from error
         connection.ended(self)
         return self.rows
-
-    def take(self, data: bytes) -> bool:
-        """See `Listening.take`."""
-        self._parts.append(data)
-        self._missing -= len(data)
-        if self._missing <= 0:
-            needed, rest = self._reading.take(b"".join(self._parts))
-            if not needed:
-                self.rows = self._connection.read(self._reading, rest)
-                return True
-            self._expect(needed, rest)
-        return False
-
-    def _expect(self, needed: int, rest: bytes) -> None:
-        self._parts, self._missing = [rest], needed - len(rest)
 
 
 class Dialer:

@@ -71,13 +71,6 @@ def lost(where: str, reason: object, *, unknown: bool) -> StorageError:
     return Unavailable(f"{where}: the connection broke ({reason}); nothing was applied")
 
 
-def concerns_all(error: StorageError) -> bool:
-    """Whether it is the same for all transactions that were sent together, now and in a moment."""
-    if isinstance(error, Contended):
-        return False
-    return isinstance(error, OutcomeUnknown | Unavailable | AccessDenied)
-
-
 def half_committed(where: str, warning: ServerRefused) -> StorageError:
     """The error for a commit about which the server warned: its standby may not have it."""
     return OutcomeUnknown(

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from statekeep.clock import duration_micros
-from statekeep.errors import InvalidArgument, OutcomeUnknown, StorageError
+from statekeep.errors import InvalidArgument, OutcomeUnknown
 from statekeep.model import Committed, Failed, Outcome, Put, Transaction
-from statekeep.pending import CallAgain, Pending, Steps
+from statekeep.pending import Pending, Steps
 from statekeep.sql import commit as by_batches
 from statekeep.sql.batch import MOST_BYTES, Batch, batches
 from statekeep.updates import updates
@@ -40,17 +40,12 @@ def commit(
 
 def start(
     database: Database, statements: Statements, transactions: Sequence[Transaction]
-) -> Pending[list[Outcome | None]] | None:
+) -> Pending[by_batches.Answers] | None:
     """See `Backend.start_commit`."""
 
-    def steps(connection: Connection) -> Steps[list[Outcome | None]]:
-        done: dict[int, Outcome] = {}
-        try:
-            yield from _begun(connection, statements, transactions, done)
-        except (CallAgain, StorageError):
-            if not done:
-                raise
-        return [done.get(number) for number in range(len(transactions))]
+    def steps(connection: Connection) -> Steps[by_batches.Answers]:
+        begun = partial(_begun, connection, statements, transactions)
+        return by_batches.begun(len(transactions), begun)
 
     return database.start(steps) if transactions else None
 
