@@ -248,7 +248,8 @@ def test_a_value_cannot_act_on_the_terminal(process) -> None:
 
 def test_shell_completion(process) -> None:
     """The script of a shell, and what it calls."""
-    assert "_STATEKEEP_COMPLETE" in process("--show-completion", "bash").out
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # there may be none above us
+    assert "_STATEKEEP_COMPLETE" in process("--show-completion", "bash", **named).out
     found = process(_STATEKEEP_COMPLETE="complete_bash", COMP_WORDS="statekeep de", COMP_CWORD="1")
     assert found.lines == ["delete", "deferred"]
 
