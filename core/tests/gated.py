@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from statekeep import DeferredMessage, Entry, Outcome, Transaction
+from statekeep.aio import AsyncStorage
 from statekeep.layers.base import Layer
 from statekeep_memory.backend import MemoryBackend
 
@@ -38,6 +39,12 @@ async def eventually(probe: Callable[[], object], what: str = "it") -> None:
     while not probe():
         assert time.monotonic() < deadline, f"{what} never came"
         await asyncio.sleep(0.001)
+
+
+async def at_rest(storage: AsyncStorage) -> None:
+    """A thread that carried something out takes the next batch too, unless it is idle."""
+    combiner = storage._session._combiner
+    await eventually(lambda: combiner._idle == combiner.counters().threads, "rest of the threads")
 
 
 def threads() -> list[str]:

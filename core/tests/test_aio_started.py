@@ -16,7 +16,7 @@ from statekeep.combining.calls import HALVED, LOOP_BYTES
 from statekeep.errors import Closed
 from statekeep.pending import CallAgain
 
-from core.tests.gated import eventually, no_thread_left, on_loop, threads
+from core.tests.gated import at_rest, eventually, no_thread_left, on_loop, threads
 from core.tests.mailbox import Mailbox
 
 MANY = [f"k{number}" for number in range(10)]
@@ -36,12 +36,6 @@ async def opened(prompt: bool = False) -> AsyncIterator[tuple[AsyncStorage, Mail
             for letter in mailbox.letters:
                 if letter.state == "under way":
                     letter.deliver()
-
-
-async def at_rest(storage: AsyncStorage) -> None:
-    """A thread that carried something out takes the next batch too, unless it is idle."""
-    combiner = storage._session._combiner
-    await eventually(lambda: combiner._idle == combiner.counters().threads, "rest of the threads")
 
 
 def reads(storage: AsyncStorage) -> list[asyncio.Task[Any]]:

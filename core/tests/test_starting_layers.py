@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from statekeep import CorruptValue, Entry, OutcomeUnknown, Put, Transaction, Unavailable
+from statekeep import Closed, CorruptValue, Entry, OutcomeUnknown, Put, Transaction, Unavailable
 from statekeep.compressor import Compressor
 from statekeep.layers.caching import CachingLayer
 from statekeep.layers.compression import CompressionLayer
@@ -112,18 +113,22 @@ def test_what_is_done_again_is_counted_then(
 def test_errors_of_started_calls_are_counted_by_name(
     metrics: MetricsLayer, mailbox: Mailbox, recorder: Recorder
 ) -> None:
-    """Once each."""
-    for start, error in (
+    """Once each, also those that keep a call from being started."""
+    starts: tuple[tuple[Callable[[], Any], Exception], ...] = (
         (lambda: metrics.start_get_many(("k",)), Unavailable("away")),
         (lambda: metrics.start_commit([PUT]), OutcomeUnknown("lost")),
-    ):
-        pending: Any = start()
+    )
+    for start, error in starts:
+        mailbox.failing = Closed("closed")
+        with pytest.raises(Closed):
+            start()
+        pending = start()
         undelivered(mailbox, error)
         with pytest.raises(type(error)):
             pending.receive()
     assert counted(recorder) == {
-        "get": (1, 1, 0, {"Unavailable": 1}),
-        "put": (1, 1, 5, {"OutcomeUnknown": 1}),
+        "get": (2, 2, 0, {"Closed": 1, "Unavailable": 1}),
+        "put": (2, 2, 10, {"Closed": 1, "OutcomeUnknown": 1}),
     }
 
 

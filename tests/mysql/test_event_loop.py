@@ -11,6 +11,7 @@ import pytest
 from statekeep import InvalidArgument, OutcomeUnknown, Unavailable, VersionConflict, aio
 from statekeep.aio import AsyncStorage
 
+from core.tests.gated import at_rest
 from tests.aio.encrypted import encrypted_calls
 from tests.aio.lanes import handed_to_threads
 from tests.mysql.opening import APP
@@ -28,6 +29,7 @@ def run(server: MysqlProcess, database: str, scenario: Scenario, **options: Any)
         async with aio.open({"mysql": {**APP, **config, **options}}) as storage:
             await asyncio.gather(*(storage.values.put(key, b"before") for key in KEYS))
             await asyncio.gather(*(storage.values.get(key) for key in KEYS))
+            await at_rest(storage)
             await asyncio.wait_for(scenario(storage), 30)
 
     asyncio.run(opened())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,8 +16,10 @@ from statekeep.model import (
     Cancel,
     Check,
     Committed,
+    Conflict,
     DeferredMessage,
     Delete,
+    Entry,
     Operation,
     Put,
     RecordKind,
@@ -92,6 +96,53 @@ def test_a_unit_of_work_is_one_round_trip_and_a_conflict_two(
         assert proxy.requests - before == 3
 
 
+def test_many_puts_over_what_is_there_are_one_round_trip_conflicts_or_not(
+    opened: Open, server: MysqlProcess, database: str
+) -> None:
+    """Each is told its own outcome: of another version, expired, absent, large, or written."""
+    with Proxy(server.address) as proxy:
+        options = {**APP, "host": "127.0.0.1", "port": proxy.port, "ssl_mode": "disabled"}
+        storage = opened(**options, database=database, maximum_pool_size=1)
+        values = storage.values
+        versions = {f"k{n:03}": values.put(f"k{n:03}", b"old") for n in range(60)}
+        expired = values.put("expired", b"old", ttl=timedelta(milliseconds=1))
+        kept = values.put("kept", b"old", ttl=HOUR)
+        time.sleep(0.01)
+        versions["k007"] -= 1
+        versions["k009"] += 1
+        puts = [Put(key, b"new", expected) for key, expected in versions.items()]
+        puts += [Put("expired", b"new", expired), Put("kept", b"", kept), Put("absent", b"", 5)]
+        puts += [Put("k000/large", bytes(range(256)) * 60, values.put("k000/large", b""))]
+        before = proxy.requests
+        outcomes = raw(storage).commit([Transaction((put,)) for put in puts])
+        assert proxy.requests - before == 1
+        conflicts = {put.key: each.current for put, each in zip(puts, outcomes, strict=True)
+                     if isinstance(each, Conflict)}  # fmt: skip
+        assert conflicts == {
+            "k007": {"k007": versions["k007"] + 1}, "k009": {"k009": versions["k009"] - 1},
+            "expired": {"expired": 0}, "absent": {"absent": 0},
+        }  # fmt: skip
+        found = raw(storage).get_many([put.key for put in puts])
+        for put, outcome in zip(puts, outcomes, strict=True):
+            if isinstance(outcome, Committed):
+                assert outcome.versions == {put.key: (put.expected or 0) + 1}
+                assert found.pop(put.key) == Entry(put.value, (put.expected or 0) + 1, None)
+        assert found.keys() == {"k007", "k009"}
+
+
+def test_large_values_are_put_together(opened: Open, server: MysqlProcess, database: str) -> None:
+    """In several statements of one transaction, each value byte for byte."""
+    storage = opened(server, database=database)
+    backend, keys = raw(storage), [f"large/{n}" for n in range(5)]
+    for seed in range(2):
+        versions = {key: storage.values.put(key, b"") for key in keys}
+        values = {key: random.Random(f"{seed}{key}").randbytes(300_000) for key in keys}
+        puts = [Put(key, value, versions[key]) for key, value in values.items()]
+        outcomes = backend.commit([Transaction((put,)) for put in puts])
+        assert [each.versions for each in outcomes] == [{key: versions[key] + 1} for key in keys]
+        assert {key: each.value for key, each in backend.get_many(keys).items()} == values
+
+
 @pytest.fixture(scope="module")
 def large() -> Iterator[MysqlProcess]:
     """A server with a million values, members and messages each."""
@@ -143,6 +194,8 @@ def statements(storage: Storage) -> dict[str, str]:
     ]  # fmt: skip
     script = Script(names)
     batch = Batch.of(0, Transaction(operations))
+    script.update([Put("key/0000021", b"1", 21)])
+    script.update([Put("key/0000022", b"1", 22), Put("key/0000023", b"1", 23)])
     script.lock(batch)
     script.guard(batch)
     script.write(batch)
@@ -199,6 +252,10 @@ def test_calls_read_few_rows_at_a_million(opened: Open, large: MysqlProcess) -> 
         (outcome,) = storage.backend.commit([Transaction(operations)])
         assert isinstance(outcome, Committed)
 
+    def many(*puts: Put) -> None:
+        outcomes = storage.backend.commit([Transaction((put,)) for put in puts])
+        assert {type(each) for each in outcomes} == {Committed}
+
     bounds: dict[str, tuple[Callable[[], Any], int]] = {
         "get": (lambda: storage.values.get("key/0000005"), 2),
         "get_many": (lambda: storage.values.get_many([f"key/{n:07}" for n in range(1, 101)]), 210),
@@ -206,6 +263,7 @@ def test_calls_read_few_rows_at_a_million(opened: Open, large: MysqlProcess) -> 
         "put": (lambda: storage.values.put("key/0000006", b"2"), 10),
         "creation": (lambda: storage.values.put("key/new", b"2", expected=0), 12),
         "check": (lambda: commit(Check("key/0000008", 8), Check("key/0000009", 9)), 16),
+        "puts": (lambda: many(Put("key/0000031", b"", 31), Put("key/0000032", b"", 32)), 8),
         "check of one": (lambda: commit(Check("key/0000008", 8), Delete("no")), 16),
         "delete": (lambda: storage.values.delete("key/0000011"), 12),
         "add": (lambda: storage.sets.add("set/0500", b"x"), 4),

@@ -23,7 +23,7 @@ from statekeep.model import (
     Transaction,
 )
 from statekeep.naming import bytes_of_record, load_of, members_of, operation_of
-from statekeep.pending import CallAgain, Finishing, Pending
+from statekeep.pending import CallAgain, Pending, finishing
 from statekeep.session import error_of
 from statekeep.usage import Usage
 
@@ -86,9 +86,6 @@ class MetricsLayer(Layer):
     ) -> Pending[list[Outcome | None]] | None:
         """See `Backend.start_commit`. Transactions to be committed again are counted then."""
         begun = perf_counter()
-        pending = self.inner.start_commit(transactions)
-        if pending is None:
-            return None
 
         def answered(outcomes: list[Outcome | None]) -> list[Outcome | None]:
             taken = perf_counter() - begun
@@ -106,7 +103,7 @@ class MetricsLayer(Layer):
                 series.add(perf_counter() - begun, *load_of(transactions))
                 series.failed(type(error).__name__)
 
-        return Finishing(pending, answered, failed)
+        return finishing(lambda: self.inner.start_commit(transactions), answered, failed)
 
     def peek(self, keys: Sequence[str]) -> dict[str, Entry] | None:
         """See `Backend.peek`. Where it is in vain, the read follows that is counted."""
@@ -120,9 +117,6 @@ class MetricsLayer(Layer):
     def start_get_many(self, keys: Sequence[str]) -> Pending[dict[str, Entry]] | None:
         """See `Backend.start_get_many`. A call to be made again is counted then."""
         begun = perf_counter()
-        pending = self.inner.start_get_many(keys)
-        if pending is None:
-            return None
         series = self._get_one if len(keys) == 1 else self._get_several
 
         def answered(found: dict[str, Entry]) -> dict[str, Entry]:
@@ -134,7 +128,7 @@ class MetricsLayer(Layer):
                 series.add(perf_counter() - begun, len(keys))
                 series.failed(type(error).__name__)
 
-        return Finishing(pending, answered, failed)
+        return finishing(lambda: self.inner.start_get_many(keys), answered, failed)
 
     def peek_members(self, keys: Sequence[str]) -> dict[str, frozenset[bytes]] | None:
         """See `Backend.peek_members`; as with `peek`."""

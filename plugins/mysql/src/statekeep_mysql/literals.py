@@ -42,7 +42,7 @@ def later(micros: int) -> str:
 
 def lists(items: Iterable[str]) -> Iterator[str]:
     """The items with commas between them, in pieces of about a size."""
-    return map(",".join, _pieces(items, len))
+    return map(",".join, pieces(items, len))
 
 
 def among(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[tuple[str, int]]:
@@ -52,7 +52,7 @@ def among(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[tup
     it changes rows, and so reads all of them and waits for each that another has locked (10.11;
     two rows and more, and SELECT, go by the index).
     """
-    for piece in _pieces(rows, lambda row: sum(map(len, row))):
+    for piece in pieces(rows, lambda row: sum(map(len, row))):
         if len(piece) == 1:
             named = zip(columns, piece[0], strict=True)
             yield " AND ".join(f"{name}={value}" for name, value in named), 1
@@ -61,7 +61,8 @@ def among(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[tup
             yield f"({','.join(columns)}) IN ({some})", len(piece)
 
 
-def _pieces(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+def pieces(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """The items in lists, each of about as many characters as a statement should have."""
     piece: list[T] = []
     characters = 0
     for item in items:

@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import define, field
 from statekeep.clock import MAX_MICROS
+from statekeep.model import Put
 from statekeep.sql.batch import (
     DELETE,
     DROP,
@@ -29,7 +30,7 @@ from statekeep.sql.batch import (
     Message,
 )
 
-from statekeep_mysql.literals import LIVE, NOW, among, data, later, lists, text
+from statekeep_mysql.literals import LIVE, NOW, among, data, later, lists, pieces, text
 from statekeep_mysql.names import MEMBER, MESSAGE, VALUE, Names
 
 NEVER = MAX_MICROS + 1
@@ -38,6 +39,9 @@ NEVER = MAX_MICROS + 1
 SHARD = "CRC32(`key`)&65535"
 """The row of the floor table for a key: 65536 of them, so that two deletions hardly ever wait for
 each other, and the table stays within a few megabytes for ever."""
+
+ROOM = 64
+"""Characters that a row of a statement takes, beside what is written."""
 
 Row = tuple[Any, ...]
 Named = tuple[int, tuple[str, str], Message]
@@ -51,7 +55,8 @@ class Script:
         statements: in the order in which the server runs them.
         values: where `(key, version, whether it is live)` of locked values are answered.
         messages: where `(queue, id, attempt, token)` of locked messages are.
-        versions: where `(key, version)` of written values are.
+        versions: where `(key, version)` of written values are, but for those whose condition says
+            it: one more than the expected version.
     """
 
     names: Names
@@ -176,7 +181,7 @@ class Script:
             f"(SELECT f.version FROM {self.names.floor_table} AS f "  # noqa: S608
             f"WHERE f.shard={SHARD.replace('`key`', f'{table}.`key`')})"
         )
-        for some in lists(text(row[2]) for row in rows):
+        for some in lists(text(row[2]) for row in rows if not row[3]):
             self.statements.append(
                 f"UPDATE {table} FORCE INDEX (PRIMARY) "  # noqa: S608
                 f"SET version=GREATEST({NOW},1+COALESCE({floor},0)) "
@@ -185,6 +190,31 @@ class Script:
             self.versions.append(len(self.statements))
             self.statements.append(
                 f"SELECT `key`,version FROM {table} FORCE INDEX (PRIMARY) WHERE `key` IN ({some})"  # noqa: S608
+            )
+
+    def update(self, puts: Iterable[Put]) -> None:
+        """Puts values over others, where these are of the expected versions.
+
+        For puts without a time to live. What was there is answered, and locked: so where the
+        version was the expected one, the value was written.
+        """
+        table = self.names.key_value_table
+        live = "(expires IS NULL OR expires>@now)"  # at one instant for all of these statements
+        self.statements.append(f"SET @now={NOW}")
+        by_key = sorted(puts, key=lambda put: put.key)
+        for some in pieces(by_key, lambda put: 2 * len(put.value) + 4 * len(put.key) + ROOM):
+            keys = [text(put.key) for put in some]
+            values = " ".join(
+                f"WHEN {key} THEN {data(put.value)}" for key, put in zip(keys, some, strict=True)
+            )
+            rows = ((key, str(put.expected)) for key, put in zip(keys, some, strict=True))
+            ((these, _),) = among((*VALUE, "version"), rows)
+            self.values.append(len(self.statements))
+            self.statements += (
+                f"SELECT `key`,version,{live} FROM {table} FORCE INDEX (PRIMARY) "  # noqa: S608
+                f"WHERE `key` IN ({','.join(keys)}) ORDER BY `key` FOR UPDATE",
+                f"UPDATE {table} FORCE INDEX (PRIMARY) SET version=version+1,expires=NULL,"  # noqa: S608
+                f"value=CASE `key` {values} END WHERE {these} AND {live}",
             )
 
     def _restore(self, rows: Sequence[Row]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
 from attrs import frozen
 from statekeep.clock import duration_micros
 from statekeep.errors import InvalidArgument, OutcomeUnknown
-from statekeep.model import Committed, Failed, Outcome, Put, Transaction
+from statekeep.model import Committed, Conflict, Failed, Outcome, Put, Transaction
 from statekeep.pending import CallAgain, Pending, Steps
 from statekeep.sql import commit as by_batches
 from statekeep.sql.batch import (
@@ -18,10 +18,12 @@ from statekeep.sql.batch import (
     DELETE,
     DELETED,
     LOST,
+    PUT,
     WRITTEN,
     Batch,
     batches,
 )
+from statekeep.updates import updates
 
 from statekeep_mysql.database import Database
 from statekeep_mysql.driver import Connection, Stopped
@@ -49,12 +51,19 @@ def commit(
         if outcome is not None:
             return [outcome]
 
+    done: dict[int, Outcome] = {}
+    puts = _updates(database, transactions)
+    if puts:
+        done = database.write(partial(_update, statements.names, puts))
+        if len(done) == len(transactions):
+            return [done[number] for number in range(len(transactions))]
+
     def apply(batch: Batch) -> dict[int, Outcome]:
         sent = _sent(database, batch)
         rows = database.write(partial(_transact, statements.names, batch)) if sent else []
         return batch.outcomes(rows)
 
-    return by_batches.commit(transactions, apply)
+    return by_batches.commit(transactions, apply, done)
 
 
 def start(
@@ -84,7 +93,10 @@ def _begun(
         if outcome is not None:
             done[0] = outcome
             return
-    for batch in batches(transactions):
+    puts = _updates(database, transactions)
+    if puts:
+        done |= yield from begun(connection, _update(statements.names, puts))
+    for batch in batches(transactions, done):
         reports: Reports = []
         try:
             if _sent(database, batch):
@@ -117,6 +129,37 @@ def _put(statements: Statements, put: Put) -> Talk[Outcome | None]:
     statement = statements.put(put.key, put.expected, put.value, ttl)
     (result,) = yield Request((statement,), writes=True)
     return Committed({put.key: put.expected + 1}) if result.count else None
+
+
+def _updates(database: Database, transactions: Sequence[Transaction]) -> dict[int, Put]:
+    """By number: the puts over what is there, where most of the transactions are nothing else.
+
+    The others need a transaction of their own in the database, and so a wait for its disk.
+    """
+    found = updates(transactions, database.max_value_bytes)
+    return found if 2 * len(found) >= len(transactions) else {}
+
+
+def _update(names: Names, puts: Mapping[int, Put]) -> Talk[dict[int, Outcome]]:
+    """The outcomes of puts by number."""
+    script = Script(names, [BEGIN])
+    script.update(puts.values())
+    results = yield Request((*script.statements, COMMIT), writes=True)
+    found = _versions(script, results)
+    done: dict[int, Outcome] = {}
+    for number, put in puts.items():
+        version = found.get(put.key.encode(), 0)
+        if version == put.expected:
+            done[number] = Committed({put.key: version + 1})
+        else:
+            done[number] = Conflict({put.key: version})
+    return done
+
+
+def _versions(script: Script, results: Sequence[Result]) -> dict[bytes, int]:
+    """Of the values that a script has locked; 0 where one has expired, or is absent."""
+    rows = (row for index in script.values for row in results[index].rows)
+    return {key: version if live else 0 for key, version, live in rows}
 
 
 def _sent(database: Database, batch: Batch) -> bool:
@@ -156,7 +199,7 @@ def _transact(names: Names, batch: Batch) -> Talk[Reports]:
     except Stopped as stopped:
         return (yield from _without_conflicts(script, stopped.results, batch))
     reports = _Found.of(batch, script, results).reports(frozenset())
-    return [*reports, *_written(batch, script, results)]
+    return [*reports, *_written(batch, (), script, results)]
 
 
 def _without_conflicts(script: Script, results: Sequence[Result], batch: Batch) -> Talk[Reports]:
@@ -167,13 +210,19 @@ def _without_conflicts(script: Script, results: Sequence[Result], batch: Batch) 
         rest.write(batch, bad, stopped=True)
     rest.statements.append(COMMIT if rest.statements else ROLLBACK)
     written = yield Request(rest.statements, writes=len(rest.statements) > 1, resume=True)
-    return [*found.reports(bad), *_written(batch, rest, written)]
+    return [*found.reports(bad), *_written(batch, bad, rest, written)]
 
 
 def _written(
-    batch: Batch, script: Script, results: Sequence[Result]
+    batch: Batch, bad: Container[int], script: Script, results: Sequence[Result]
 ) -> Iterator[tuple[int, int, int]]:
-    items = {row[2].encode(): item for item, row in enumerate(batch.values, 1)}
+    items: dict[bytes, int] = {}
+    for item, (number, what, key, expected, *_) in enumerate(batch.values, 1):
+        if what == PUT and expected:
+            if number not in bad:
+                yield WRITTEN, item, expected + 1
+        else:
+            items[key.encode()] = item
     for index in script.versions:
         for key, version in results[index].rows:
             yield WRITTEN, items[key], version
@@ -194,11 +243,10 @@ class _Found:
 
     @classmethod
     def of(cls, batch: Batch, script: Script, results: Sequence[Result]) -> _Found:
-        values = (row for index in script.values for row in results[index].rows)
         messages = (row for index in script.messages for row in results[index].rows)
         return cls(
             batch,
-            {key: version if live else 0 for key, version, live in values},
+            _versions(script, results),
             {(queue, id): token for queue, id, attempt, token in messages if attempt >= 0},
         )
 
