@@ -165,7 +165,12 @@ class Connection:
             raise reading.refusal
 
     def begin(
-        self, statements: Sequence[str], *, writes: bool = False, guard: int | None = None
+        self,
+        statements: Sequence[str],
+        *,
+        writes: bool = False,
+        guard: int | None = None,
+        resume: bool = False,
     ) -> Answer:
         """Sends what `run` would, and does not wait for the results.
 
@@ -176,7 +181,7 @@ class Connection:
         request = wire.query(packets[0][0]) if len(packets) == 1 else b""
         if not request or not room_for(self.socket, len(request)):
             raise CallAgain("too much for the network")
-        answer = Answer(self, len(statements), writes, guard)
+        answer = Answer(self, len(statements), writes, guard, resume)
         self.broken = True
         try:
             hand_over(self.socket, request)
@@ -228,7 +233,7 @@ class Connection:
             self.socket.sendall(wire.query("ROLLBACK"))
             self._receive([])
             self.broken = False
-        except (OSError, EOFError, ServerRefused):
+        except (OSError, EOFError, ServerRefused, *GARBLED):
             pass
 
     def ready(self, idle: float) -> bool:
@@ -299,12 +304,16 @@ class Answer(Streaming):
         count: how many statements there are.
         writes: whether a lost answer leaves open what happened.
         guard: the error by which a statement says that a condition does not hold.
+        resumes: whether they are in a transaction that was open before.
     """
 
-    def __init__(self, connection: Connection, count: int, writes: bool, guard: int | None) -> None:
+    def __init__(
+        self, connection: Connection, count: int, writes: bool, guard: int | None, resumes: bool
+    ) -> None:
         self._reading = Reading([])
         super().__init__(connection.socket, self._reading, HEAD, connection.unread)
         self._connection = connection
+        self._many = resumes or count > 1
         self._count = count
         self._writes = writes
         self._guard = guard
@@ -332,7 +341,7 @@ class Answer(Streaming):
 
     def _refused(self, error: ServerRefused) -> StorageError | CallAgain:
         """What to raise; a transaction that is open yet ends with its connection."""
-        connection, many = self._connection, self._count > 1
+        connection, many = self._connection, self._many
         connection.broken = error.code != DEADLOCK if many else error.code in USELESS
         committing = len(self._reading.results) == self._count - 1
         refused = connection.verdict(error, self._writes, many, committing)

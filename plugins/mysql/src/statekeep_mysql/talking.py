@@ -58,6 +58,7 @@ def begun(connection: Connection, talk: Talk[T]) -> Steps[T]:
                 request.statements,
                 writes=request.writes,
                 guard=request.guard,
+                resume=request.resume,
             )
             request = talk.throw(found) if isinstance(found, Stopped) else talk.send(found)
     except StopIteration as end:
