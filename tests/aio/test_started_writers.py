@@ -100,11 +100,12 @@ class Counters:
             assert entry.version - before[f"n{number}"] == int(entry.value)
 
 
-def test_counters_over_a_kill() -> None:
+def test_counters_over_a_kill(mortal: tuple[Any, Config]) -> None:
     """kill -9 in mid-write: what was acknowledged is there, what was refused is not."""
+    server, config = mortal
 
-    async def scenario(server: RedisProcess) -> None:
-        async with aio.open(config_of(server)) as storage:
+    async def scenario() -> None:
+        async with aio.open(config) as storage:
             before = await warm(storage, 60)
             counters = Counters(storage, 60)
             for _ in range(12):
@@ -117,15 +118,12 @@ def test_counters_over_a_kill() -> None:
             await counters.progress(600)
             await counters.stop()
             assert counters.total("refused") and counters.total("unknown")
-        with statekeep.open(config_of(server)) as checking:
+        with statekeep.open(config) as checking:
             found = patiently(checking).values.get_many(list(before))
             counters.verify(found, before)
 
-    with (
-        RedisProcess({"appendonly": "yes", "appendfsync": "everysec"}) as server,
-        no_thread_left(),
-    ):
-        asyncio.run(scenario(server))
+    with no_thread_left():
+        asyncio.run(scenario())
 
 
 def test_a_frozen_server_under_many_writers() -> None:
