@@ -117,13 +117,13 @@ class Underway(Pending[T]):
 
 
 def begun(steps: Steps[T], give_back: Callable[[], None]) -> Underway[T] | None:
-    """A call whose first request was sent; None where it cannot be, by `CallAgain`.
+    """A call whose first request was sent; None where it cannot be, by `CallAgain`, or has none.
 
     The connection is given back then, and where anything else is raised.
     """
     try:
         return Underway(steps, give_back)
-    except CallAgain:
+    except (CallAgain, StopIteration):
         give_back()
         return None
     except BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -43,14 +43,18 @@ def commit(
                 raise
             if not outcomes and isinstance(error, Unavailable):
                 raise  # nothing at all was applied
-            outcomes |= {number: Failed(error) for number in batch.numbers}
-            outcomes |= {
-                number: Failed(Unavailable(f"not sent, as what came before it failed: {error}"))
-                for later in waiting
-                for number in later.numbers
-            }
+            outcomes |= failed(error, batch, waiting)
             break
     return [outcomes[number] for number in range(len(transactions))]
+
+
+def failed(error: StorageError, batch: Batch, waiting: Iterable[Batch]) -> dict[int, Outcome]:
+    """The outcomes of a batch that failed, and of those after it, which are not sent."""
+    outcomes: dict[int, Outcome] = {number: Failed(error) for number in batch.numbers}
+    for later in waiting:
+        unsent = Unavailable(f"not sent, as what came before it failed: {error}")
+        outcomes |= dict.fromkeys(later.numbers, Failed(unsent))
+    return outcomes
 
 
 def begun(count: int, fill: Callable[[dict[int, Outcome]], Steps[None]]) -> Steps[Answers]:

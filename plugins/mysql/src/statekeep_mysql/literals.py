@@ -13,7 +13,10 @@ NOW = "TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(6))"
 """The server's clock in microseconds as the statement began; of no time zone, good past 2038."""
 
 LIVE = f"(expires IS NULL OR expires>{NOW})"
-"""Whether a value has not expired."""
+"""Whether a value has not expired, as a statement begins."""
+
+LIVE_THEN = LIVE.replace(NOW, "@now")
+"""Whether it had not at an instant that `SET @now` noted: the same for several statements."""
 
 MOST_CHARACTERS = 2**19
 """A statement of many rows is cut into several near this size; a single row may be larger."""
@@ -53,12 +56,15 @@ def among(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[tup
     two rows and more, and SELECT, go by the index).
     """
     for piece in pieces(rows, lambda row: sum(map(len, row))):
-        if len(piece) == 1:
-            named = zip(columns, piece[0], strict=True)
-            yield " AND ".join(f"{name}={value}" for name, value in named), 1
-        else:
-            some = ",".join(f"({','.join(row)})" for row in piece)
-            yield f"({','.join(columns)}) IN ({some})", len(piece)
+        yield one_of(columns, piece), len(piece)
+
+
+def one_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same in one piece, for rows of which there is at least one."""
+    if len(rows) == 1:
+        return " AND ".join(f"{name}={value}" for name, value in zip(columns, rows[0], strict=True))
+    some = ",".join(f"({','.join(row)})" for row in rows)
+    return f"({','.join(columns)}) IN ({some})"
 
 
 def pieces(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:

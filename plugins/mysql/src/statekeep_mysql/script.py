@@ -30,7 +30,18 @@ from statekeep.sql.batch import (
     Message,
 )
 
-from statekeep_mysql.literals import LIVE, NOW, among, data, later, lists, pieces, text
+from statekeep_mysql.literals import (
+    LIVE,
+    LIVE_THEN,
+    NOW,
+    among,
+    data,
+    later,
+    lists,
+    one_of,
+    pieces,
+    text,
+)
 from statekeep_mysql.names import MEMBER, MESSAGE, VALUE, Names
 
 NEVER = MAX_MICROS + 1
@@ -57,6 +68,7 @@ class Script:
         messages: where `(queue, id, attempt, token)` of locked messages are.
         versions: where `(key, version)` of written values are, but for those whose condition says
             it: one more than the expected version.
+        updates: where it is answered how many values `update` has written.
     """
 
     names: Names
@@ -64,6 +76,7 @@ class Script:
     values: list[int] = field(factory=list)
     messages: list[int] = field(factory=list)
     versions: list[int] = field(factory=list)
+    updates: list[int] = field(factory=list)
 
     def lock(self, batch: Batch) -> None:
         """Locks and reads what the batch has conditions on."""
@@ -76,19 +89,16 @@ class Script:
 
     def _lock_values(self, rows: Sequence[Row]) -> None:
         table, keys = self.names.key_value_table, [text(row[2]) for row in rows]
-        locking = " FOR UPDATE"
-        if not all(row[3] for row in rows):  # absent may be what is expected, or fine
-            locking = ""  # done by then
-            for some in lists(f"({key},0,NULL,'')" for key in keys):
-                self.statements.append(
-                    f"INSERT INTO {table} (`key`,version,expires,value) VALUES {some} "  # noqa: S608
-                    "ON DUPLICATE KEY UPDATE version=version"
-                )
+        for some in lists(f"({key},0,NULL,'')" for key in keys):
+            self.statements.append(
+                f"INSERT INTO {table} (`key`,version,expires,value) VALUES {some} "  # noqa: S608
+                "ON DUPLICATE KEY UPDATE version=version"
+            )
         for some in lists(keys):
             self.values.append(len(self.statements))
             self.statements.append(
                 f"SELECT `key`,version,{LIVE} FROM {table} FORCE INDEX (PRIMARY) "  # noqa: S608
-                f"WHERE `key` IN ({some}) ORDER BY `key`{locking}"
+                f"WHERE `key` IN ({some}) ORDER BY `key`"
             )
 
     def _lock_messages(self, named: Sequence[Named]) -> None:
@@ -166,22 +176,15 @@ class Script:
 
     def _put(self, rows: Sequence[Row]) -> None:
         table = self.names.key_value_table
-        new = (
-            f"({text(key)},0,{'NULL' if until is None else later(until)},{data(value)})"
-            for _, _, key, _, value, until, _ in rows
-        )
-        for some in lists(new):
-            # Assignments count from left to right: `expires` is the old one in the first.
-            self.statements.append(
-                f"INSERT INTO {table} (`key`,version,expires,value) VALUES {some} "  # noqa: S608
-                f"ON DUPLICATE KEY UPDATE version=IF(version=0,0,IF({LIVE},version+1,"
-                f"GREATEST({NOW},version+1))),expires=VALUES(expires),value=VALUES(value)"
-            )
+        known, others = [row for row in rows if row[3]], [row for row in rows if not row[3]]
+        # Assignments count from left to right: `expires` is the old one in the first.
+        self._insert(known, "version+1")  # at the instant of the condition, whatever expired since
+        self._insert(others, f"IF(version=0,0,IF({LIVE},version+1,GREATEST({NOW},version+1)))")
         floor = (
             f"(SELECT f.version FROM {self.names.floor_table} AS f "  # noqa: S608
             f"WHERE f.shard={SHARD.replace('`key`', f'{table}.`key`')})"
         )
-        for some in lists(text(row[2]) for row in rows if not row[3]):
+        for some in lists(text(row[2]) for row in others):
             self.statements.append(
                 f"UPDATE {table} FORCE INDEX (PRIMARY) "  # noqa: S608
                 f"SET version=GREATEST({NOW},1+COALESCE({floor},0)) "
@@ -192,29 +195,38 @@ class Script:
                 f"SELECT `key`,version FROM {table} FORCE INDEX (PRIMARY) WHERE `key` IN ({some})"  # noqa: S608
             )
 
+    def _insert(self, rows: Sequence[Row], version: str) -> None:
+        new = (
+            f"({text(key)},0,{'NULL' if until is None else later(until)},{data(value)})"
+            for _, _, key, _, value, until, _ in rows
+        )
+        for some in lists(new):
+            self.statements.append(
+                f"INSERT INTO {self.names.key_value_table} (`key`,version,expires,value) "  # noqa: S608
+                f"VALUES {some} ON DUPLICATE KEY UPDATE version={version},"
+                "expires=VALUES(expires),value=VALUES(value)"
+            )
+
     def update(self, puts: Iterable[Put]) -> None:
         """Puts values over others, where these are of the expected versions.
 
         For puts without a time to live. What was there is answered, and locked: so where the
-        version was the expected one, the value was written.
+        version was the expected one, the value was written. Nothing locks what was absent.
         """
         table = self.names.key_value_table
-        live = "(expires IS NULL OR expires>@now)"  # at one instant for all of these statements
         self.statements.append(f"SET @now={NOW}")
-        by_key = sorted(puts, key=lambda put: put.key)
-        for some in pieces(by_key, lambda put: 2 * len(put.value) + 4 * len(put.key) + ROOM):
-            keys = [text(put.key) for put in some]
-            values = " ".join(
-                f"WHEN {key} THEN {data(put.value)}" for key, put in zip(keys, some, strict=True)
-            )
-            rows = ((key, str(put.expected)) for key, put in zip(keys, some, strict=True))
-            ((these, _),) = among((*VALUE, "version"), rows)
+        named = sorted(((text(put.key), put) for put in puts), key=lambda pair: pair[0])
+        for some in pieces(named, lambda pair: 3 * len(pair[0]) + 2 * len(pair[1].value) + ROOM):
+            keys = ",".join(key for key, _ in some)
+            values = " ".join(f"WHEN {key} THEN {data(put.value)}" for key, put in some)
+            these = one_of((*VALUE, "version"), [(key, str(put.expected)) for key, put in some])
             self.values.append(len(self.statements))
+            self.updates.append(len(self.statements) + 1)
             self.statements += (
-                f"SELECT `key`,version,{live} FROM {table} FORCE INDEX (PRIMARY) "  # noqa: S608
-                f"WHERE `key` IN ({','.join(keys)}) ORDER BY `key` FOR UPDATE",
+                f"SELECT `key`,version,{LIVE_THEN} FROM {table} FORCE INDEX (PRIMARY) "  # noqa: S608
+                f"WHERE `key` IN ({keys}) ORDER BY `key` FOR UPDATE",
                 f"UPDATE {table} FORCE INDEX (PRIMARY) SET version=version+1,expires=NULL,"  # noqa: S608
-                f"value=CASE `key` {values} END WHERE {these} AND {live}",
+                f"value=CASE `key` {values} END WHERE {these} AND {LIVE_THEN}",
             )
 
     def _restore(self, rows: Sequence[Row]) -> None:

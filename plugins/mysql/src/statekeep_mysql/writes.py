@@ -72,8 +72,8 @@ def start(
     """See `Backend.start_commit`."""
 
     def steps(connection: Connection) -> Steps[by_batches.Answers]:
-        begun = partial(_begun, database, statements, transactions, connection)
-        return by_batches.begun(len(transactions), begun)
+        fill = partial(_begun, database, statements, transactions, connection)
+        return by_batches.begun(len(transactions), fill)
 
     return database.start(steps) if transactions else None
 
@@ -96,7 +96,9 @@ def _begun(
     puts = _updates(database, transactions)
     if puts:
         done |= yield from begun(connection, _update(statements.names, puts))
-    for batch in batches(transactions, done):
+    waiting = batches(transactions, done)
+    while waiting:
+        batch = waiting.pop(0)
         reports: Reports = []
         try:
             if _sent(database, batch):
@@ -104,7 +106,7 @@ def _begun(
         except InvalidArgument as error:
             raise CallAgain(str(error)) from error  # one of them is at fault
         except OutcomeUnknown as error:
-            done |= {number: Failed(error) for number in batch.numbers}
+            done |= by_batches.failed(error, batch, waiting)
             return
         done |= batch.outcomes(reports)
 
@@ -146,13 +148,21 @@ def _update(names: Names, puts: Mapping[int, Put]) -> Talk[dict[int, Outcome]]:
     script.update(puts.values())
     results = yield Request((*script.statements, COMMIT), writes=True)
     found = _versions(script, results)
+    written = sum(results[index].count for index in script.updates)
     done: dict[int, Outcome] = {}
     for number, put in puts.items():
         version = found.get(put.key.encode(), 0)
         if version == put.expected:
             done[number] = Committed({put.key: version + 1})
+            written -= 1
         else:
             done[number] = Conflict({put.key: version})
+    if written:  # what was absent, and was restored before the update
+        unsure = OutcomeUnknown(
+            "the value was restored meanwhile; read its version before deciding"
+        )
+        absent = (number for number, put in puts.items() if put.key.encode() not in found)
+        done |= dict.fromkeys(absent, Failed(unsure))
     return done
 
 

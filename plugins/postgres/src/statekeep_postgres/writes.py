@@ -8,7 +8,7 @@ from typing import Any
 
 from statekeep.clock import duration_micros
 from statekeep.errors import InvalidArgument, OutcomeUnknown
-from statekeep.model import Committed, Failed, Outcome, Put, Transaction
+from statekeep.model import Committed, Outcome, Put, Transaction
 from statekeep.pending import Pending, Steps
 from statekeep.sql import commit as by_batches
 from statekeep.sql.batch import MOST_BYTES, Batch, batches
@@ -44,8 +44,8 @@ def start(
     """See `Backend.start_commit`."""
 
     def steps(connection: Connection) -> Steps[by_batches.Answers]:
-        begun = partial(_begun, connection, statements, transactions)
-        return by_batches.begun(len(transactions), begun)
+        fill = partial(_begun, connection, statements, transactions)
+        return by_batches.begun(len(transactions), fill)
 
     return database.start(steps) if transactions else None
 
@@ -59,13 +59,15 @@ def _begun(
     """Adds outcomes, as `commit` makes them, until something is in the way."""
     for statement, values, read in _simple(statements, transactions):
         done |= read((yield connection.begin(statement, *values, writes=True)))
-    for batch in batches(transactions, done):
+    waiting = batches(transactions, done)
+    while waiting:
+        batch = waiting.pop(0)
         rows: Rows = []
         if _sent(batch):
             try:
                 rows = yield connection.begin(statements.commit, *parameters(batch), writes=True)
             except OutcomeUnknown as error:
-                done |= {number: Failed(error) for number in batch.numbers}
+                done |= by_batches.failed(error, batch, waiting)
                 return
         done |= batch.outcomes(rows)
 
